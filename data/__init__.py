@@ -1,0 +1,69 @@
+"""Nouns, readers, generator adapters and built-in data: the layer that imports nothing above it."""
+
+from paragone.data.errors import (
+    InputError,
+    MissingWeights,
+    NotComparable,
+    NotIdentifiable,
+    ParagoneError,
+    PluginError,
+    TooFewSamples,
+    UnknownOutcome,
+    UnreadableImage,
+    UsageError,
+)
+from paragone.data.generators.base import Generation, GenerationRequest, GeneratorAdapter
+from paragone.data.images import ImageSource, read_images
+from paragone.data.project import Project
+from paragone.data.records import (
+    Battle,
+    GeneratorCard,
+    Judgement,
+    MetricResult,
+    Prompt,
+    Sample,
+    Status,
+    Task,
+    Verdict,
+    Vote,
+    VoterKind,
+    Winner,
+    fingerprint,
+    sample_id,
+)
+
+if __name__ == "data":  # a second copy of every class, in a checkout whose root is on the path
+    raise ImportError("import paragone.data instead of data")
+
+__all__ = [
+    "Battle",
+    "Generation",
+    "GenerationRequest",
+    "GeneratorAdapter",
+    "GeneratorCard",
+    "ImageSource",
+    "InputError",
+    "Judgement",
+    "MetricResult",
+    "MissingWeights",
+    "NotComparable",
+    "NotIdentifiable",
+    "ParagoneError",
+    "PluginError",
+    "Project",
+    "Prompt",
+    "Sample",
+    "Status",
+    "Task",
+    "TooFewSamples",
+    "UnknownOutcome",
+    "UnreadableImage",
+    "UsageError",
+    "Verdict",
+    "Vote",
+    "VoterKind",
+    "Winner",
+    "fingerprint",
+    "read_images",
+    "sample_id",
+]

@@ -1,0 +1,1 @@
+"""Generator adapters: the one door through which every model's samples come."""

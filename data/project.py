@@ -1,0 +1,46 @@
+"""The project folder: where an arena keeps its settings, database, samples and leaderboard."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from paragone.data.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A folder with `paragone.toml`, `arena.db`, `samples/` and `leaderboard.json`; `Sample.path` is relative to it."""
+
+    folder: Path
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Project:
+        """The existing project at `folder`; raises `InputError` when there is none."""
+        project = cls(Path(folder))
+        if not project.database.is_file():
+            raise InputError(
+                f"{project.folder}: not a project folder (it has no {project.database.name}); "
+                "name one with --dir, or make one with: paragone demo --dir DIR"
+            )
+        return project
+
+    @property
+    def config(self) -> Path:
+        """Settings, `paragone.toml`."""
+        return self.folder / "paragone.toml"
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file, `arena.db`."""
+        return self.folder / "arena.db"
+
+    @property
+    def samples(self) -> Path:
+        """One folder a model under `samples/`."""
+        return self.folder / "samples"
+
+    @property
+    def leaderboard(self) -> Path:
+        """The last leaderboard, `leaderboard.json`; its CSV lies beside it."""
+        return self.folder / "leaderboard.json"
