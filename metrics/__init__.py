@@ -1,0 +1,77 @@
+"""Features → statistics → numbers: distribution metrics of images and videos, each with its uncertainty.
+
+Everything named here needs numpy and scipy only, but `compute_metrics`, which reads images, and is loaded (with
+torch) when it is first used. The functions `inception_score` and `precision_recall` shadow the modules of the same
+names on purpose: import from here, or from the module with `from paragone.metrics.inception_score import …`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from paragone.metrics.catalogue import ALIASES, ALL_METRICS, Estimate, Metric, Side, metric_named
+from paragone.metrics.feature_statistics import (
+    FeatureStatistics,
+    ForeignStatistics,
+    Statistics,
+    StatisticsAccumulator,
+)
+from paragone.metrics.frechet import (
+    FrechetEstimate,
+    FrechetInfluence,
+    frechet_distance,
+    frechet_estimate,
+    frechet_influence,
+)
+from paragone.metrics.inception_score import InceptionScore, inception_score
+from paragone.metrics.kernel import KernelDistance, kernel_distance
+from paragone.metrics.memorisation import TrainingNeighbours, authenticity, training_neighbours
+from paragone.metrics.precision_recall import PrecisionRecall, precision_recall
+from paragone.metrics.statistics_files import load_statistics, save_statistics
+
+if TYPE_CHECKING:
+    from paragone.metrics.compute import compute_metrics
+
+if __name__ == "metrics":  # a second copy of every class, in a checkout whose root is on the path
+    raise ImportError("import paragone.metrics instead of metrics")
+
+__all__ = [
+    "ALIASES",
+    "ALL_METRICS",
+    "Estimate",
+    "FeatureStatistics",
+    "ForeignStatistics",
+    "FrechetEstimate",
+    "FrechetInfluence",
+    "InceptionScore",
+    "KernelDistance",
+    "Metric",
+    "PrecisionRecall",
+    "Side",
+    "Statistics",
+    "StatisticsAccumulator",
+    "TrainingNeighbours",
+    "authenticity",
+    "compute_metrics",
+    "frechet_distance",
+    "frechet_estimate",
+    "frechet_influence",
+    "inception_score",
+    "kernel_distance",
+    "load_statistics",
+    "metric_named",
+    "precision_recall",
+    "save_statistics",
+    "training_neighbours",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "compute_metrics":
+        return importlib.import_module("paragone.metrics.compute").compute_metrics
+    raise AttributeError(f"module 'paragone.metrics' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

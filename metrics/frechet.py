@@ -1,0 +1,366 @@
+"""Fréchet distance between Gaussians fitted to features (Heusel et al. 2017, arXiv:1706.08500, eq. 6).
+
+FD = |μ₁ - μ₂|² + tr Σ₁ + tr Σ₂ - 2 ‖F₁ F₂ᵀ‖_*, for any factors Σ = FᵀF. No matrix square root is taken: the nuclear
+norm comes from the symmetric spectrum of LᵀΣL where both covariances have a Cholesky factor L, otherwise from the
+singular values of the factors themselves, which are exact for fewer samples than dimensions. Every value carries a
+bound of its rounding error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import ArrayLike, NDArray
+from scipy.linalg.blas import dtrmm
+
+from paragone.data.errors import InputError, NotComparable, TooFewSamples
+from paragone.metrics.feature_statistics import (
+    FeatureStatistics,
+    ForeignStatistics,
+    Statistics,
+    as_features,
+    refuse_different_features,
+)
+
+Array = NDArray[np.float64]
+Method = Literal["cholesky", "features", "eigenvectors"]
+EPS = float(np.finfo(np.float64).eps)
+
+
+@dataclass(frozen=True, slots=True)
+class FrechetEstimate:
+    """A Fréchet distance that says how it was computed and how sure it is. Units: the features' squared.
+
+    `numeric_bound` bounds the rounding error of the value for the given statistics. The standard errors (influence
+    function, first order) are those of one side's sampling; None where features are missing or n ≤ D. No interval
+    covers the upward bias of an FD at finite n.
+    """
+
+    value: float
+    mean_term: float
+    covariance_term: float
+    numeric_bound: float
+    method: Method
+    dim: int
+    n_reference: int | None
+    n_generated: int | None
+    standard_error_reference: float | None = None
+    standard_error_generated: float | None = None
+
+    @property
+    def standard_error(self) -> float | None:
+        """Both sides' standard errors in quadrature; None unless both are known."""
+        if self.standard_error_reference is None or self.standard_error_generated is None:
+            return None
+        return float(np.hypot(self.standard_error_reference, self.standard_error_generated))
+
+
+class FrechetInfluence(NamedTuple):
+    """What each sample adds to the distance, to first order: n times its influence function. Means are zero."""
+
+    reference: Array | None  # [N]
+    generated: Array | None  # [M]
+
+
+def frechet_distance(reference: Statistics | ArrayLike, generated: Statistics | ArrayLike) -> float:
+    """Fréchet distance of two sets, each given as statistics or as features [N, D]; the latter are exact for N ≤ D too.
+
+    Raises `TooFewSamples` for n < 2, `NotComparable` for different dimensions or tags, `InputError` for unusable
+    numbers.
+    """
+    return frechet_estimate(reference, generated, standard_error=False).value
+
+
+def frechet_estimate(
+    reference: Statistics | ArrayLike,
+    generated: Statistics | ArrayLike,
+    *,
+    reference_features: ArrayLike | None = None,
+    generated_features: ArrayLike | None = None,
+    standard_error: bool = True,
+) -> FrechetEstimate:
+    """`frechet_distance` with its rounding bound and, where a side's features are known and n > D, its standard error.
+
+    Features [N, D] may come beside statistics of the same samples, which are then not computed again. The standard
+    error takes eigenvectors and two products [N, D] × [D, D] more; `standard_error=False` saves them.
+    """
+    one, two = _sides(reference, generated, reference_features, generated_features)
+    overlap = _overlap(one, two, vectors=standard_error and (one.features is not None or two.features is not None))
+    mean_term = float(np.square(one.mean - two.mean).sum())
+    traces = float(one.variances.sum() + two.variances.sum())
+    bound = 2 * overlap.error + len(one.mean) * EPS * (traces + mean_term)
+    value = mean_term + (traces - 2 * overlap.nuclear_norm)
+    if value < -bound:
+        raise InputError(
+            f"the Fréchet distance came out as {value:.3g}, beyond rounding ({bound:.1g}): a covariance is damaged"
+        )
+    value = max(value, 0.0)
+    errors = [None if values is None else _standard_error(values) for values in _influence(one, two, overlap)]
+    return FrechetEstimate(
+        value=value,
+        mean_term=mean_term,
+        covariance_term=value - mean_term,
+        numeric_bound=bound,
+        method=overlap.method,
+        dim=len(one.mean),
+        n_reference=one.n,
+        n_generated=two.n,
+        standard_error_reference=errors[0],
+        standard_error_generated=errors[1],
+    )
+
+
+def frechet_influence(
+    reference: Statistics | ArrayLike,
+    generated: Statistics | ArrayLike,
+    *,
+    reference_features: ArrayLike | None = None,
+    generated_features: ArrayLike | None = None,
+) -> FrechetInfluence:
+    """Influence of every sample whose features are known: sorted, it shows the images that raise the distance most.
+
+    Raises `TooFewSamples` unless features are known and both covariances have full rank, for which each side needs n
+    > D.
+    """
+    one, two = _sides(reference, generated, reference_features, generated_features)
+    influence = _influence(one, two, _overlap(one, two, vectors=True))
+    if influence.reference is None and influence.generated is None:
+        raise TooFewSamples(
+            "the influence of samples needs features, and covariances of full rank on both sides (n > D)"
+        )
+    return influence
+
+
+def _standard_error(influence: Array) -> float:
+    return float(influence.std(ddof=1) / np.sqrt(len(influence)))
+
+
+# ---- The two sides -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Gaussian:
+    """One side. `sigma` is missing where there are features of n ≤ D samples: squaring them would only lose digits."""
+
+    name: str
+    n: int | None
+    mean: Array  # [D]
+    variances: Array  # [D], the diagonal of the covariance
+    sigma: Array | None  # [D, D]
+    features: Array | None  # [N, D]
+
+
+def _sides(
+    reference: Statistics | ArrayLike,
+    generated: Statistics | ArrayLike,
+    reference_features: ArrayLike | None,
+    generated_features: ArrayLike | None,
+) -> tuple[_Gaussian, _Gaussian]:
+    known = (FeatureStatistics, ForeignStatistics)
+    if isinstance(reference, known) and isinstance(generated, known):
+        refuse_different_features(reference, generated)
+    one = _side(reference, reference_features, "reference")
+    two = _side(generated, generated_features, "generated")
+    if len(one.mean) != len(two.mean):
+        raise NotComparable(
+            f"reference features have {len(one.mean)} dimensions, generated {len(two.mean)}; use one extractor"
+        )
+    return one, two
+
+
+def _side(source: Statistics | ArrayLike, beside: ArrayLike | None, name: str) -> _Gaussian:
+    if isinstance(source, FeatureStatistics | ForeignStatistics):
+        features = None if beside is None else as_features(beside, name=f"{name} features")
+        statistics = source
+    else:
+        features = as_features(source, name=f"{name} features")
+        n, dim = features.shape
+        if n <= dim:
+            return _side_of_few(features, name)
+        statistics = FeatureStatistics.from_features(features)
+    if statistics.n is not None and statistics.n < 2:
+        raise TooFewSamples(f"{name}: a Fréchet distance needs at least 2 samples a side; there are {statistics.n}")
+    if features is not None and features.shape != (statistics.n or len(features), statistics.dim):
+        raise InputError(
+            f"{name}: features {features.shape} are not those of the statistics ({statistics.n}, {statistics.dim})"
+        )
+    sigma = statistics.covariance(ddof=1)
+    if features is not None and len(features) <= statistics.dim:
+        return _side_of_few(features, name)
+    return _Gaussian(name, statistics.n, statistics.mean, sigma.diagonal(), sigma, features)
+
+
+def _side_of_few(features: Array, name: str) -> _Gaussian:
+    n = len(features)
+    if n < 2:
+        raise TooFewSamples(f"{name}: a Fréchet distance needs at least 2 samples a side; there are {n}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = features.mean(axis=0)
+        mean += (features - mean).mean(axis=0)  # refined, so that a constant column has no variance
+        variances = np.square(features - mean).sum(axis=0) / (n - 1)
+    if not np.isfinite(variances).all():
+        raise InputError(f"{name}: features beyond 1e150 overflow when they are squared")
+    return _Gaussian(name, n, mean, variances, None, features)
+
+
+# ---- ‖F₁ F₂ᵀ‖_* ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Transport:
+    """Eigenvalues and eigenvectors of LᵀΣL, with L the Cholesky factor of one side: all that the optimal map needs."""
+
+    eigenvalues: Array  # [P]
+    eigenvectors: Array  # [P, P]
+    lower: Array  # [P, P]
+    of_reference: bool  # is L that of the reference
+
+
+@dataclass(frozen=True, slots=True)
+class _Overlap:
+    nuclear_norm: float
+    error: float  # bound of its rounding error
+    method: Method
+    support: NDArray[np.intp]  # [P] dimensions that vary on both sides
+    transport: _Transport | None = None
+
+
+def _overlap(one: _Gaussian, two: _Gaussian, *, vectors: bool) -> _Overlap:
+    """The nuclear norm by the best method the two sides allow.
+
+    A dimension that is constant on either side adds nothing to it and is left out, exactly.
+    """
+    support = np.flatnonzero((one.variances > 0) & (two.variances > 0))
+    if support.size == 0:
+        return _Overlap(0.0, 0.0, "cholesky", support)
+    lowers = [_cholesky(side, support) for side in (one, two)]
+    if lowers[0] is not None and lowers[1] is not None:
+        return _overlap_by_cholesky(one, two, lowers[0], lowers[1], support, vectors=vectors)
+    (factor_one, slack_one), (factor_two, slack_two) = (
+        _factor(side, lower, support) for side, lower in zip((one, two), lowers, strict=True)
+    )
+    singular = scipy.linalg.svdvals(factor_one @ factor_two.T, overwrite_a=True, check_finite=False)
+    norm_one, norm_two = float(np.linalg.norm(factor_one)), float(np.linalg.norm(factor_two))
+    error = np.sqrt(len(singular)) * support.size * EPS * norm_one * norm_two
+    error += slack_one * norm_two + slack_two * norm_one
+    method: Method = "eigenvectors" if slack_one or slack_two else "features"
+    return _Overlap(float(singular.sum()), float(error), method, support)
+
+
+def _cholesky(side: _Gaussian, support: NDArray[np.intp]) -> Array | None:
+    """Lower factor [P, P] of the covariance on `support`; None unless its rank is beyond doubt."""
+    if side.sigma is None or (side.n is not None and side.n <= support.size):
+        return None
+    sigma = _restricted(side.sigma, support)
+    try:
+        lower = scipy.linalg.cholesky(sigma, lower=True, check_finite=False)
+    except np.linalg.LinAlgError:
+        return None
+    pivots = np.square(lower.diagonal())
+    return lower if pivots.min() > support.size * EPS * sigma.diagonal().max() else None
+
+
+def _restricted(sigma: Array, support: NDArray[np.intp]) -> Array:
+    return sigma if len(sigma) == support.size else sigma[np.ix_(support, support)]
+
+
+def _overlap_by_cholesky(
+    one: _Gaussian, two: _Gaussian, lower_one: Array, lower_two: Array, support: NDArray[np.intp], *, vectors: bool
+) -> _Overlap:
+    """Σ √λ over the spectrum λ of LᵀΣL, which is that of Σ₁Σ₂; L belongs to the side with the more even pivots."""
+    of_reference = _evenness(lower_one) >= _evenness(lower_two)
+    lower, other = (lower_one, two) if of_reference else (lower_two, one)
+    assert other.sigma is not None
+    # A symmetric matrix is its own transpose: as such it lies in memory the way BLAS wants it.
+    product = dtrmm(1.0, lower, _restricted(other.sigma, support).T, side=1, lower=1)
+    product = dtrmm(1.0, lower, product, side=0, lower=1, trans_a=1, overwrite_b=1)
+    transport = None
+    if vectors:
+        eigenvalues, eigenvectors = scipy.linalg.eigh(product, overwrite_a=True, check_finite=False, driver="evd")
+        transport = _Transport(eigenvalues, eigenvectors, lower, of_reference)
+    else:
+        eigenvalues = scipy.linalg.eigh(product, eigvals_only=True, overwrite_a=True, check_finite=False, driver="evd")
+    noise = support.size * EPS * float(eigenvalues[-1])
+    roots = np.sqrt(np.maximum(eigenvalues, 0.0))
+    if transport is not None and eigenvalues[0] <= noise:
+        transport = None  # the map is not determined where the spectrum is noise
+    return _Overlap(float(roots.sum()), _error_of_roots(roots, noise), "cholesky", support, transport)
+
+
+def _evenness(lower: Array) -> float:
+    diagonal = lower.diagonal()
+    return float(diagonal.min() / diagonal.max())
+
+
+def _error_of_roots(roots: Array, noise: float) -> float:
+    """Bound of the error of Σ √λ when every λ = root² may be off by `noise`."""
+    at_most = np.full(len(roots), np.sqrt(noise))
+    large = roots > np.sqrt(noise) / 2
+    at_most[large] = noise / (2 * roots[large])
+    return float(at_most.sum())
+
+
+def _factor(side: _Gaussian, lower: Array | None, support: NDArray[np.intp]) -> tuple[Array, float]:
+    """F [R, P] with FᵀF = Σ on `support`, and a bound of the error that it brings (zero unless Σ lost rank)."""
+    if lower is not None:
+        return lower.T, 0.0
+    if side.sigma is None:
+        assert side.n is not None
+        assert side.features is not None
+        return (side.features[:, support] - side.mean[support]) / np.sqrt(side.n - 1), 0.0
+    eigenvalues, vectors = scipy.linalg.eigh(_restricted(side.sigma, support), check_finite=False)
+    largest = float(eigenvalues[-1])
+    if -eigenvalues[0] > 1e-5 * largest:  # more than float32 storage explains
+        raise InputError(
+            f"{side.name}: the covariance has the eigenvalue {eigenvalues[0]:.3g}, so it is none; the file is damaged"
+        )
+    noise = max(support.size * EPS * largest, -float(eigenvalues[0]))
+    kept = eigenvalues > noise
+    roots = np.sqrt(eigenvalues[kept])
+    certainly_zero = 0 if side.n is None else max(0, support.size - (side.n - 1))
+    unknown = max(0, int((~kept).sum()) - certainly_zero)
+    return (vectors[:, kept] * roots).T, _error_of_roots(roots, noise) + unknown * float(np.sqrt(noise))
+
+
+# ---- Influence -----------------------------------------------------------------------------------------------------
+
+
+def _influence(one: _Gaussian, two: _Gaussian, overlap: _Overlap) -> FrechetInfluence:
+    """Influence functions of the samples on either side.
+
+    With T the optimal map from this side's Gaussian to the other's, a sample at y = x - μ contributes
+    2 (μ - μ')ᵀ y + yᵀ (I - T) y, less the mean over the side (the envelope theorem on the Bures distance).
+    """
+    transport = overlap.transport
+    if transport is None:
+        return FrechetInfluence(None, None)
+    roots = np.sqrt(np.sqrt(transport.eigenvalues))
+    # T = W Wᵀ: to the side of L, L M^(-1/2) Lᵀ; from it, L⁻ᵀ M^(1/2) L⁻¹.
+    to_lower = dtrmm(1.0, transport.lower, transport.eigenvectors / roots, lower=1)
+    from_lower = scipy.linalg.solve_triangular(
+        transport.lower, transport.eigenvectors * roots, lower=True, trans="T", check_finite=False
+    )
+    map_one, map_two = (from_lower, to_lower) if transport.of_reference else (to_lower, from_lower)
+    return FrechetInfluence(
+        _influence_of_side(one, two.mean, map_one, overlap.support),
+        _influence_of_side(two, one.mean, map_two, overlap.support),
+    )
+
+
+def _influence_of_side(
+    side: _Gaussian, other_mean: Array, root_of_map: Array, support: NDArray[np.intp]
+) -> Array | None:
+    if side.features is None:
+        return None
+    values = np.empty(len(side.features))
+    for start in range(0, len(values), 4096):
+        y = side.features[start : start + 4096] - side.mean
+        mapped = y[:, support] @ root_of_map
+        values[start : start + 4096] = (
+            2 * y @ (side.mean - other_mean) + np.square(y).sum(axis=1) - np.square(mapped).sum(axis=1)
+        )
+    values -= values.mean()
+    return values
