@@ -37,7 +37,8 @@ class Digits:
 
     def of_class(self, digit: int) -> NDArray[np.uint8]:
         """The images of one digit, [n, 8, 8]."""
-        return self.images[self.labels == digit]
+        chosen: NDArray[np.uint8] = self.images[self.labels == digit]
+        return chosen
 
 
 def load_digits_split(*, seed: int = 0) -> tuple[Digits, Digits]:

@@ -5,7 +5,8 @@
     ├── InputError                a file, folder or row that cannot be used as it is
     │   ├── UnreadableImage       a corrupt, truncated or unsupported picture
     │   ├── UnknownOutcome        a `winner` that is none of model_a, model_b, tie, both_bad
-    │   └── TooFewSamples         a statistic was asked of fewer samples than it is defined for
+    │   ├── TooFewSamples         a statistic was asked of fewer samples than it is defined for
+    │   └── VoteRefused           a vote that cannot be counted: its battle is decided, unknown or another voter's
     ├── MissingWeights            pretrained weights that are not on this machine
     ├── NotComparable             two numbers whose protocols differ                     (exit 3)
     ├── NotIdentifiable           votes that do not determine the ratings asked for
@@ -41,6 +42,10 @@ class UnknownOutcome(InputError):
 
 class TooFewSamples(InputError):
     """A statistic was asked of fewer samples than it is defined for."""
+
+
+class VoteRefused(InputError):
+    """A vote that cannot be counted: its token is unknown, was issued to somebody else, or was used before."""
 
 
 class MissingWeights(ParagoneError):

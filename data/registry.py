@@ -89,7 +89,7 @@ class Registry:
 
 
 def _third_party(group: str) -> list[EntryPoint]:
-    """Entry points of the group; PARAGONE_PLUGINS, a comma-separated list of distributions, lets in only those it names."""
+    """Entry points of the group; PARAGONE_PLUGINS, a list of distributions with commas, lets in only those it names."""
     allowed = os.environ.get("PARAGONE_PLUGINS")
     found = sorted(entry_points(group=f"paragone.{group}"), key=lambda entry: entry.name)
     if allowed is None:

@@ -5,12 +5,12 @@ import socket
 from pathlib import Path
 from typing import Any
 
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(variable, "1")
-os.environ["PARAGONE_PLUGINS"] = ""
-
 import pytest
 from hypothesis import settings
+
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")  # before numpy and torch are imported, here and in subprocesses
+os.environ["PARAGONE_PLUGINS"] = ""
 
 settings.register_profile("paragone", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("paragone")

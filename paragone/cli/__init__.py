@@ -1,1 +1,1 @@
-"""The commands. Together with `__main__` this is the CLI root: the only place that composes metrics, judges and arena."""
+"""The commands: with `__main__` and the demo, the only place that composes metrics, judges and arena."""

@@ -4,6 +4,7 @@ from collections import Counter
 from itertools import combinations
 
 import pytest
+
 from paragone.data.battles import round_robin
 from paragone.data.errors import TooFewSamples
 from paragone.data.records import Sample, sample_id

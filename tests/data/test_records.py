@@ -1,6 +1,7 @@
 """The nouns refuse what they cannot mean."""
 
 import pytest
+
 from paragone.data import Battle, InputError, Status, UnknownOutcome, Verdict, Winner, fingerprint
 from paragone.data.records import sample_id
 

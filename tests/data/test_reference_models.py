@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+
 from paragone.data.digits import PROMPTS, load_digits_split, prompt_class
 from paragone.data.generators.base import GenerationRequest, GeneratorAdapter
 from paragone.data.generators.reference.cautionary import ModeDropping, Replay

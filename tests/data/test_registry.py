@@ -4,6 +4,7 @@ from importlib.metadata import EntryPoint
 from types import SimpleNamespace
 
 import pytest
+
 from paragone.data import PluginError, registry
 from paragone.data.registry import Plugin, Registry
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from paragone.data import Generation, GenerationRequest, GeneratorAdapter, InputError, Prompt, Status, Task
 from paragone.data.generators import runner
 from paragone.data.generators.runner import read_manifest, requests_for, to_sample, write_samples
-from PIL import Image
 
 PROMPTS = [Prompt("one", "a 1"), Prompt("../two", "a 2")]
 

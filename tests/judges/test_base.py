@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from paragone.data import Battle, InputError, Prompt, Status, Verdict, Winner
 from paragone.judges import Judge, combine, judge_battles
 

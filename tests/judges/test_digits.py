@@ -1,9 +1,11 @@
 """The digits judge: aligned beats misaligned, real beats noise, and places do not matter."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+
 from paragone.data.digits import PROMPTS, load_digits_split
 from paragone.data.errors import UnreadableImage
 from paragone.data.generators.runner import encode_png
@@ -55,7 +57,7 @@ def test_the_asked_digit_wins(judge: DigitsJudge, tmp_path: Path) -> None:
 
 def test_places_do_not_matter(judge: DigitsJudge, tmp_path: Path) -> None:
     paths = [save(tmp_path, f"{i}.png", image) for i, image in enumerate(TRAINING.of_class(3)[:10])]
-    for a, b in zip(paths, paths[1:], strict=False):
+    for a, b in pairwise(paths):
         shown, exchanged = judge.compare(PROMPTS[3], a, b), judge.compare(PROMPTS[3], b, a).swapped()
         assert (shown.winner, shown.scores) == (exchanged.winner, exchanged.scores)
 

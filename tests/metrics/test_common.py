@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from paragone.data.errors import InputError, ParagoneError, TooFewSamples, PluginError
+from paragone.data.errors import InputError, ParagoneError, PluginError, TooFewSamples
 from paragone.metrics import ALIASES, ALL_METRICS, FeatureStatistics, Side, catalogue, metric_named
 
 DIGITS = load_digits()

@@ -1,0 +1,154 @@
+"""Online Elo ratings (Elo, *The Rating of Chessplayers, Past and Present*, 1978).
+
+    E_a = 1 / (1 + base^((R_b − R_a)/scale)),   R_a += k·w·(S_a − E_a),   R_b −= k·w·(S_a − E_a)
+
+with S = 1, ½, 0. One pass over the votes in the order of their rows: later votes weigh more, another order gives other
+ratings, and there is no interval. It suits a live number; Bradley-Terry is the rating for a published board.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pandas as pd
+
+from paragone.arena.bradley_terry import check_scale
+from paragone.arena.likelihood import islands
+from paragone.arena.ratings import Anchor, Ratings, resolve_anchor
+from paragone.arena.votes import BOTH_BAD, BothBad, CodedVotes, FloatArray, IntArray, code_votes, fold
+from paragone.data.errors import NotIdentifiable, UsageError
+
+SCORES = np.array([1.0, 0.0, 0.5, 0.5])  # of side A, by the index of the outcome
+ORDER_MATTERS = "Elo depends on the order of the votes: in another order they give other ratings; it has no interval"
+
+
+def expected_score(rating_a: float, rating_b: float, *, scale: float = 400.0, base: float = 10.0) -> float:
+    """Score that A expects against B, in [0, 1]. The tanh form of the logistic cannot overflow."""
+    return 0.5 + 0.5 * math.tanh((rating_a - rating_b) * math.log(base) / (2 * scale))
+
+
+def elo_update(
+    rating_a: float, rating_b: float, score_a: float, *, k: float = 4.0, scale: float = 400.0, base: float = 10.0
+) -> tuple[float, float]:
+    """Both ratings after one vote with score 1, ½ or 0 for A; their sum stays."""
+    delta = k * (score_a - expected_score(rating_a, rating_b, scale=scale, base=base))
+    return rating_a + delta, rating_b - delta
+
+
+def fit_elo(
+    votes: pd.DataFrame,
+    *,
+    k: float = 4.0,
+    scale: float = 400.0,
+    base: float = 10.0,
+    initial: float = 1000.0,
+    both_bad: BothBad = "tie",
+    anchor: Anchor = None,
+) -> Ratings:
+    """Elo ratings after the last row of `votes`; a vote of weight w moves the ratings w times as far.
+
+    Args:
+        votes: rows with `model_a`, `model_b`, `winner` and optionally `weight`, oldest first.
+        k: largest change by one vote, rating points.
+        scale: rating points by which the odds grow `base`-fold.
+        base: see `scale`.
+        initial: rating of a model before its first vote.
+        both_bad: count a `both_bad` vote as a tie, or drop it.
+        anchor: a model and the rating that it is shifted to in the end, with all others.
+
+    Raises:
+        InputError, UnknownOutcome: a row of votes that cannot be used.
+        NotIdentifiable: no votes.
+        UsageError: an option that cannot work.
+    """
+    coded, _ = _played(votes, both_bad)
+    rating, _ = _play(coded, k=k, scale=scale, base=base, initial=initial)
+    fixed = resolve_anchor(anchor, coded.models)
+    if fixed is not None:
+        rating += fixed[1] - rating[fixed[0]]
+    cells = fold(coded).settle(both_bad)
+    return Ratings.assemble(
+        cells,
+        rating,
+        method="elo",
+        parameters={
+            "k": k,
+            "scale": scale,
+            "base": base,
+            "initial": initial,
+            "anchor": None if fixed is None else {coded.models[fixed[0]]: fixed[1]},
+            "both_bad": both_bad,
+            "ties": "half a win each way",
+            "ci": "none",
+        },
+        warnings=tuple(filter(None, (ORDER_MATTERS, _disorder(votes), islands(cells)))),
+    )
+
+
+def elo_history(
+    votes: pd.DataFrame,
+    *,
+    k: float = 4.0,
+    scale: float = 400.0,
+    base: float = 10.0,
+    initial: float = 1000.0,
+    both_bad: BothBad = "tie",
+) -> pd.DataFrame:
+    """The ratings after each vote: two rows a vote, with columns `vote` (from 1), `model` and `rating`."""
+    coded, rows = _played(votes, both_bad)
+    _, trace = _play(coded, k=k, scale=scale, base=base, initial=initial, keep=True)
+    sides = np.stack([coded.a, coded.b], axis=1).reshape(-1)
+    return pd.DataFrame(
+        {"vote": np.repeat(rows + 1, 2), "model": np.array(coded.models, object)[sides], "rating": trace}
+    )
+
+
+def _played(votes: pd.DataFrame, both_bad: BothBad) -> tuple[CodedVotes, IntArray]:
+    """The votes that count, checked, and their row indices."""
+    if both_bad not in ("tie", "drop"):
+        raise UsageError(f"both_bad={both_bad!r}: use 'tie' (count it as a tie) or 'drop' (leave it out)")
+    coded = code_votes(votes)
+    rows = np.arange(coded.a.size)
+    if both_bad == "drop":
+        rows = np.flatnonzero(coded.outcome != BOTH_BAD)
+        weight = None if coded.weight is None else coded.weight[rows]
+        coded = CodedVotes(coded.models, coded.a[rows], coded.b[rows], coded.outcome[rows], weight)
+    if not rows.size:
+        raise NotIdentifiable("there are no votes to rate the models by")
+    return coded, rows
+
+
+def _play(
+    coded: CodedVotes, *, k: float, scale: float, base: float, initial: float, keep: bool = False
+) -> tuple[FloatArray, FloatArray]:
+    """[M] ratings in the end and, with `keep`, [2V] those of both sides after each vote: `elo_update`, inlined."""
+    check_scale(scale, base, initial)
+    if not (math.isfinite(k) and k > 0):
+        raise UsageError(f"k={k}: give a number of rating points above 0")
+    steepness, tanh = math.log(base) / (2 * scale), math.tanh
+    rating = [float(initial)] * len(coded.models)
+    trace: list[float] = []
+    gains = itertools.repeat(k) if coded.weight is None else (k * coded.weight).tolist()
+    for a, b, score, gain in zip(
+        coded.a.tolist(), coded.b.tolist(), SCORES[coded.outcome].tolist(), gains, strict=False
+    ):
+        rating_a, rating_b = rating[a], rating[b]
+        delta = gain * (score - 0.5 - 0.5 * tanh((rating_a - rating_b) * steepness))
+        rating[a] = rating_a + delta
+        rating[b] = rating_b - delta
+        if keep:
+            trace += (rating[a], rating[b])
+    return np.array(rating), np.array(trace)
+
+
+def _disorder(votes: pd.DataFrame) -> str:
+    """A warning when `created_at` says that the rows are not in the order of time."""
+    if "created_at" not in votes.columns:
+        return ""
+    try:
+        ordered = votes["created_at"].dropna().is_monotonic_increasing
+    except TypeError:  # times of several kinds cannot be compared
+        ordered = False
+    return "" if ordered else "the rows are not in the order of created_at; sort them, Elo takes them as they come"

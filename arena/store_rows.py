@@ -1,0 +1,153 @@
+"""Between values and rows: how each noun of paragone.data is written into its table and read back."""
+
+from __future__ import annotations
+
+import json
+import math
+from decimal import Decimal
+from pathlib import PurePosixPath
+from typing import Any
+
+from sqlalchemy import Row
+
+from paragone.data.errors import InputError
+from paragone.data.records import Battle, GeneratorCard, MetricResult, Prompt, Sample, Task
+
+AnyRow = Row[*tuple[Any, ...]]
+Values = dict[str, Any]
+
+
+def generator_values(card: GeneratorCard) -> Values:
+    """The row of a generator; raises `InputError` for a name that a vote could not carry."""
+    if not card.name or card.name != card.name.strip():
+        raise InputError(f"generator {card.name!r}: a name is not empty and has no blanks around it")
+    return {
+        "name": card.name,
+        "description": card.description,
+        "family": card.family,
+        "open_weights": None if card.open_weights is None else int(card.open_weights),
+        "licence": card.licence,
+        "report_url": card.report_url,
+        "released": card.released,
+        "usd_per_image": _money(card.usd_per_image),
+    }
+
+
+def read_generator(row: AnyRow) -> GeneratorCard:
+    """The generator of a row."""
+    return GeneratorCard(
+        name=row.name,
+        description=row.description,
+        family=row.family,
+        open_weights=None if row.open_weights is None else bool(row.open_weights),
+        licence=row.licence,
+        report_url=row.report_url,
+        released=row.released,
+        usd_per_image=_read_money(row.usd_per_image),
+    )
+
+
+def prompt_values(prompt: Prompt) -> Values:
+    """The row of a prompt."""
+    return {
+        "id": prompt.id,
+        "text": prompt.text,
+        "task": str(prompt.task),
+        "tags": json.dumps(prompt.tags, ensure_ascii=False),
+        "source": prompt.source,
+    }
+
+
+def read_prompt(row: AnyRow) -> Prompt:
+    """The prompt of a row."""
+    return Prompt(row.id, row.text, Task(row.task), tuple(json.loads(row.tags)), row.source)
+
+
+def sample_values(sample: Sample) -> Values:
+    """The row of a sample; raises `InputError` for a path that could lead out of the project folder."""
+    parts = PurePosixPath(sample.path).parts
+    if not parts or parts[0] == "/" or ".." in parts or "\\" in sample.path or ":" in parts[0]:
+        raise InputError(f"sample {sample.id}: the path {sample.path!r} is not relative to the project folder")
+    return {
+        "id": sample.id,
+        "sha256": sample.sha256,
+        "path": sample.path,
+        "prompt_id": sample.prompt_id,
+        "model": sample.model,
+        "seed": sample.seed,
+        "width": sample.width,
+        "height": sample.height,
+        "latency_s": sample.latency_s,
+        "cost_usd": _money(sample.cost_usd),
+    }
+
+
+def read_sample(row: AnyRow) -> Sample:
+    """The sample of a row."""
+    return Sample(
+        id=row.id,
+        sha256=row.sha256,
+        path=row.path,
+        prompt_id=row.prompt_id,
+        model=row.model,
+        seed=row.seed,
+        width=row.width,
+        height=row.height,
+        latency_s=row.latency_s,
+        cost_usd=_read_money(row.cost_usd),
+    )
+
+
+def battle_values(battle: Battle) -> Values:
+    """What a battle is; who saw it and when comes on top."""
+    return {
+        "id": battle.id,
+        "prompt_id": battle.prompt_id,
+        "model_a": battle.model_a,
+        "model_b": battle.model_b,
+        "sample_a": battle.sample_a,
+        "sample_b": battle.sample_b,
+    }
+
+
+def read_battle(row: AnyRow) -> Battle:
+    """The battle of a row."""
+    return Battle(row.id, row.prompt_id, row.model_a, row.model_b, row.sample_a, row.sample_b)
+
+
+def metric_values(model: str, result: MetricResult) -> Values:
+    """The row of a metric result; raises `InputError` when a number in it is not finite: missing is None, not NaN."""
+    where = f"{model}: {result.metric}"
+    for name in ("value", "standard_error", "ci_low", "ci_high"):
+        number = getattr(result, name)
+        if number is not None and not math.isfinite(number):
+            raise InputError(f"{where}: {name} is {number}; a number that does not exist is left out, not stored")
+    try:
+        document = json.dumps(result.to_dict(), sort_keys=True, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{where}: its details cannot be written as JSON: {error}") from error
+    return {
+        "model": model,
+        "metric": result.metric,
+        "signature": result.signature,
+        "value": float(result.value),
+        "standard_error": result.standard_error,
+        "ci_low": result.ci_low,
+        "ci_high": result.ci_high,
+        "higher_is_better": int(result.higher_is_better),
+        "n_generated": result.n_generated,
+        "n_reference": result.n_reference,
+        "extractor": result.extractor,
+        "protocol": result.protocol,
+        "seed": result.seed,
+        "version": result.version,
+        "document": document,
+    }
+
+
+def _money(amount: Decimal | None) -> str | None:
+    return None if amount is None else str(amount)
+
+
+def _read_money(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)

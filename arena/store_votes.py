@@ -1,0 +1,263 @@
+"""The votes' own transactions: issuing a battle, spending its token on one vote, and recording what judges said.
+
+Each function works inside a transaction that `Store` opened, so a vote, its battle and its pair count are stored
+together or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import secrets
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import combinations
+
+from sqlalchemy import Connection, and_, case, func, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from paragone.arena.matchmaking import POLICY, Pair, draw_pair, pair_propensities
+from paragone.arena.schema import battles, judge_calls, pair_counts, prompts, samples, votes
+from paragone.arena.store_rows import Values, battle_values, read_battle, read_prompt, read_sample
+from paragone.data.errors import InputError, VoteRefused
+from paragone.data.records import Battle, Judgement, Prompt, Sample, Status, Vote, VoterKind
+
+CRITERION = "overall"
+_TRANSIENT = (Status.ERROR, Status.TIMEOUT)  # a judge's call that ended so may be made again
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedBattle:
+    """A battle for one person. Whoever holds the token may vote on it, once."""
+
+    token: str
+    battle: Battle
+    prompt: Prompt
+    sample_a: Sample
+    sample_b: Sample
+    propensity: float
+
+
+def draw_battle(connection: Connection, rng: random.Random) -> tuple[Battle, float]:
+    """A battle between two models that share a prompt, and the probability that their pair had; sides are drawn too."""
+    counts = votes_per_pair(connection)
+    if not counts:
+        raise InputError("no two models have samples of the same prompt, so there is no battle to show; add samples")
+    propensities = pair_propensities(counts)
+    pair = draw_pair(propensities, rng)
+    first, second = _draw_samples(connection, pair, rng)
+    a, b = (first, second) if rng.random() < 0.5 else (second, first)
+    battle = Battle(secrets.token_hex(16), a.prompt_id, a.model, b.model, a.id, b.id)
+    return battle, propensities[pair]
+
+
+def votes_per_pair(connection: Connection) -> dict[Pair, int]:
+    """For each pair of models that share a prompt, the number of votes that people gave."""
+    prompts_of: dict[str, set[str]] = defaultdict(set)
+    for model, prompt in connection.execute(select(samples.c.model, samples.c.prompt_id).distinct()):
+        prompts_of[model].add(prompt)
+    pairs = combinations(sorted(prompts_of), 2)
+    counts = {(one, two): 0 for one, two in pairs if not prompts_of[one].isdisjoint(prompts_of[two])}
+    query = select(pair_counts.c.model_a, pair_counts.c.model_b, pair_counts.c.count).where(
+        pair_counts.c.voter_kind == VoterKind.HUMAN
+    )
+    for model_a, model_b, count in connection.execute(query):
+        pair = (min(model_a, model_b), max(model_a, model_b))
+        if pair in counts:
+            counts[pair] += count
+    return counts
+
+
+def _draw_samples(connection: Connection, pair: Pair, rng: random.Random) -> tuple[Sample, Sample]:
+    """One sample of each model for a shared prompt, drawn uniformly; of the same seed where the two share one."""
+    by_prompt: dict[str, dict[str, list[Sample]]] = defaultdict(lambda: defaultdict(list))
+    query = select(samples).where(samples.c.model.in_(pair)).order_by(samples.c.prompt_id, samples.c.seed)
+    for row in connection.execute(query):
+        by_prompt[row.prompt_id][row.model].append(read_sample(row))
+    shared = [models for models in by_prompt.values() if len(models) == 2]
+    mine, theirs = rng.choice([(models[pair[0]], models[pair[1]]) for models in shared])
+    seeds = sorted({sample.seed for sample in mine} & {sample.seed for sample in theirs})
+    if not seeds:
+        return rng.choice(mine), rng.choice(theirs)
+    seed = rng.choice(seeds)
+    return next(s for s in mine if s.seed == seed), next(s for s in theirs if s.seed == seed)
+
+
+def insert_issued(connection: Connection, battle: Battle, *, voter: str, propensity: float) -> IssuedBattle:
+    """Store a drawn battle under a fresh token; of the token only its hash is kept."""
+    token = secrets.token_urlsafe(32)
+    issue = {
+        "token_sha256": _digest(token),
+        "voter": voter,
+        "issued_at": now(),
+        "propensity": propensity,
+        "policy": POLICY,
+    }
+    connection.execute(insert(battles).values(battle_values(battle) | issue))
+    prompt = connection.execute(select(prompts).where(prompts.c.id == battle.prompt_id)).one()
+    a, b = (
+        read_sample(connection.execute(select(samples).where(samples.c.id == sample)).one())
+        for sample in (battle.sample_a, battle.sample_b)
+    )
+    return IssuedBattle(token, battle, read_prompt(prompt), a, b, propensity)
+
+
+def mark_shown(connection: Connection, token: str) -> None:
+    """Write down when both pictures of a battle were first sent."""
+    unseen = and_(battles.c.token_sha256 == _digest(token), battles.c.shown_at.is_(None))
+    connection.execute(update(battles).where(unseen).values(shown_at=now()))
+
+
+def spend_token(connection: Connection, token: str, *, voter: str) -> str:
+    """Use up a token and return its battle's id; raises `VoteRefused` on any second use."""
+    mine = and_(battles.c.token_sha256 == _digest(token), battles.c.voter == voter)
+    used: str | None = connection.execute(
+        update(battles).where(mine, battles.c.consumed_at.is_(None)).values(consumed_at=now()).returning(battles.c.id)
+    ).scalar_one_or_none()
+    if used is not None:
+        return used
+    if connection.execute(select(battles.c.id).where(mine)).first() is None:
+        raise VoteRefused("this battle was not issued to this voter; ask for a new one")
+    raise VoteRefused("this battle was voted on before; the first vote counts")
+
+
+def insert_vote(connection: Connection, vote: Vote) -> None:
+    """Add a vote and count it for its pair."""
+    insert_votes(connection, [vote], now())
+
+
+def insert_votes(connection: Connection, new: Sequence[Vote], written_at: str) -> None:
+    """Add votes on stored battles, in order, and count each for its pair."""
+    if not new:
+        return
+    connection.execute(
+        insert(votes),
+        [
+            {
+                "battle_id": vote.battle_id,
+                "criterion": CRITERION,
+                "winner": str(vote.winner),
+                "voter": vote.voter,
+                "voter_kind": str(vote.voter_kind),
+                "dwell_ms": vote.dwell_ms,
+                "created_at": vote.created_at or written_at,
+            }
+            for vote in new
+        ],
+    )
+    sides = _sides(connection, {vote.battle_id for vote in new})
+    cells = Counter((*sides[vote.battle_id], str(vote.winner), str(vote.voter_kind)) for vote in new)
+    columns = ("model_a", "model_b", "winner", "voter_kind")
+    rows = [
+        {**dict(zip(columns, cell, strict=True)), "criterion": CRITERION, "count": count}
+        for cell, count in cells.items()
+    ]
+    statement = sqlite_insert(pair_counts)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[*columns, "criterion"],
+            set_={"count": pair_counts.c.count + statement.excluded.count},
+        ),
+        rows,
+    )
+
+
+def _sides(connection: Connection, battle_ids: set[str]) -> dict[str, tuple[str, str]]:
+    query = select(battles.c.id, battles.c.model_a, battles.c.model_b).where(battles.c.id.in_(battle_ids))
+    return {battle_id: (model_a, model_b) for battle_id, model_a, model_b in connection.execute(query)}
+
+
+def judged_battles(
+    connection: Connection, judge: str, among: Collection[str] | None = None
+) -> dict[str, tuple[bool, int]]:
+    """For each battle that a judge was asked about: whether its last attempt was answered, and that attempt's number.
+
+    `among` limits the answer to these battles. Refusals and invalid answers are answers; an attempt with an error or a
+    timeout is not, and may be made again.
+    """
+    failed = case((judge_calls.c.status.in_(_TRANSIENT), judge_calls.c.attempt), else_=0)
+    query = (
+        select(judge_calls.c.battle_id, func.max(judge_calls.c.attempt), func.max(failed))
+        .where(judge_calls.c.judge == judge)
+        .group_by(judge_calls.c.battle_id)
+    )
+    if among is not None:
+        query = query.where(judge_calls.c.battle_id.in_(among))
+    return {battle_id: (failure < last, last) for battle_id, last, failure in connection.execute(query)}
+
+
+def insert_judgements(connection: Connection, judgements: Iterable[Judgement], *, judge: str, voter: str) -> int:
+    """Store battles, calls and votes of those judgements that the judge has not answered yet; returns how many."""
+    judgements = list(judgements)
+    known = judged_battles(connection, judge, [judgement.battle.id for judgement in judgements])
+    fresh = {j.battle.id: j for j in judgements if not known.get(j.battle.id, (False, 0))[0]}
+    if not fresh:
+        return 0
+    _insert_battles(connection, {name: judgement.battle for name, judgement in fresh.items()})
+    written_at = now()
+    calls = [
+        call
+        for name, judgement in fresh.items()
+        for call in _call_rows(judgement, judge=judge, attempt=known.get(name, (False, 0))[1] + 1, at=written_at)
+    ]
+    connection.execute(insert(judge_calls), calls)
+    decided = [
+        Vote(name, judgement.winner, voter, VoterKind.JUDGE)
+        for name, judgement in fresh.items()
+        if judgement.winner is not None
+    ]
+    insert_votes(connection, decided, written_at)
+    return len(fresh)
+
+
+def _call_rows(judgement: Judgement, *, judge: str, attempt: int, at: str) -> list[Values]:
+    if not 1 <= len(judgement.verdicts) <= 2:
+        n = len(judgement.verdicts)
+        raise InputError(f"battle {judgement.battle.id}: {n} verdicts; a judgement has one for each order of the sides")
+    return [
+        {
+            "battle_id": judgement.battle.id,
+            "judge": judge,
+            "attempt": attempt,
+            "side_order": side_order,
+            "status": str(verdict.status),
+            "winner": None if verdict.winner is None else str(verdict.winner),
+            "reason": verdict.reason,
+            "score_a": None if verdict.scores is None else verdict.scores[0],
+            "score_b": None if verdict.scores is None else verdict.scores[1],
+            "created_at": at,
+        }
+        for side_order, verdict in zip(("ab", "ba"), judgement.verdicts, strict=False)
+    ]
+
+
+def _insert_battles(connection: Connection, new: Mapping[str, Battle]) -> None:
+    """Add battles that are not there yet; raises `InputError` when one contradicts the store."""
+    wanted = {sample for battle in new.values() for sample in (battle.sample_a, battle.sample_b)}
+    query = select(samples.c.id, samples.c.model, samples.c.prompt_id).where(samples.c.id.in_(wanted))
+    stored = {sample: (model, prompt) for sample, model, prompt in connection.execute(query)}
+    for battle in new.values():
+        for sample, model in ((battle.sample_a, battle.model_a), (battle.sample_b, battle.model_b)):
+            if stored.get(sample) != (model, battle.prompt_id):
+                raise InputError(
+                    f"battle {battle.id}: the store has no sample {sample} of {model!r} for prompt "
+                    f"{battle.prompt_id!r}; add the samples first"
+                )
+    connection.execute(
+        sqlite_insert(battles).on_conflict_do_nothing(index_elements=["id"]),
+        [battle_values(battle) for battle in new.values()],
+    )
+    for row in connection.execute(select(battles).where(battles.c.id.in_(new))):
+        if read_battle(row) != new[row.id]:
+            raise InputError(f"battle {row.id}: is stored with other samples or sides; give the new battle its own id")
+
+
+def now() -> str:
+    """The time as votes carry it: ISO 8601, UTC, milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()

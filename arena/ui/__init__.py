@@ -1,0 +1,32 @@
+"""The web UI (Streamlit): blind battles, the leaderboard, the gallery and the measures. It never imports torch.
+
+`SERVER_OPTIONS` is how its server must run; `.streamlit/config.toml` says the same to
+`streamlit run streamlit_app.py`.
+"""
+
+from __future__ import annotations
+
+FOLDER_VARIABLE = "PARAGONE_DIR"  # the project folder to show
+DATABASE_VARIABLE = "PARAGONE_DB"  # a database elsewhere: a path, or sqlite:///…
+DEFAULT_FOLDER = "paragone-demo"
+
+SERVER_OPTIONS: dict[str, str | bool] = {
+    "browser.gatherUsageStats": False,
+    "client.disableDataExport": True,  # our own CSV is safe to open in a spreadsheet, the built-in one is not
+    "client.showErrorDetails": "none",  # a traceback in the page could name a model before the vote
+    "client.toolbarMode": "minimal",
+    "runner.magicEnabled": False,
+    "runner.postScriptGC": False,  # a full collection after every click costs more than the click
+    "server.enableAgentApi": False,
+    "server.enableStaticServing": False,
+    "server.enableXsrfProtection": True,
+    "server.fileWatcherType": "none",
+    "theme.light.primaryColor": "#4b4acf",
+    "theme.light.backgroundColor": "#ffffff",
+    "theme.light.secondaryBackgroundColor": "#f4f4f8",
+    "theme.light.textColor": "#1c1c28",
+    "theme.dark.primaryColor": "#6665dd",
+    "theme.dark.backgroundColor": "#14141b",
+    "theme.dark.secondaryBackgroundColor": "#20202b",
+    "theme.dark.textColor": "#ececf4",
+}

@@ -1,0 +1,173 @@
+"""What is given for one side of a comparison, pictures or statistics, and whether a metric can be computed of it.
+
+Nothing here decodes a picture or imports torch: these are the checks that come before the expensive part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paragone.data.errors import NotComparable, TooFewSamples, UsageError
+from paragone.data.files import file_digest
+from paragone.data.images import ImageSource, OnError, read_images
+from paragone.metrics.catalogue import Metric, metric_named
+from paragone.metrics.feature_statistics import FeatureStatistics, ForeignStatistics, Statistics
+from paragone.metrics.statistics_files import load_statistics
+
+if TYPE_CHECKING:
+    from paragone.metrics.extractors.base import FeatureExtractor
+
+DEFAULT_METRICS = ("fd", "kid", "precision", "recall", "density", "coverage")
+
+Source = str | os.PathLike[str] | NDArray[Any] | ImageSource | FeatureStatistics | ForeignStatistics
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """One side as it was given: exactly one of `pictures` and `statistics`."""
+
+    role: str  # reference, generated or training
+    origin: str
+    pictures: ImageSource | None = None
+    statistics: Statistics | None = None
+    digest: str = ""  # sha256 of statistics; that of pictures is known once they have been read
+
+    @property
+    def n(self) -> int | None:
+        """Number of pictures; None when a foreign statistics file does not say it."""
+        if self.statistics is not None:
+            return self.statistics.n
+        return len(self.pictures) if self.pictures is not None else None
+
+
+def open_side(role: str, source: Source, *, on_error: OnError) -> Given:
+    """What `source` is; raises `InputError` or `UsageError` that names it when it is nothing of use."""
+    if isinstance(source, FeatureStatistics | ForeignStatistics):
+        return Given(role, f"{role} statistics", statistics=source, digest=_statistics_digest(source))
+    if isinstance(source, np.ndarray) and source.ndim == 2:
+        raise UsageError(
+            f"{role}: an array {source.shape} is no pictures; for features, call frechet_distance directly"
+        )
+    if not isinstance(source, np.ndarray | ImageSource) and is_statistics_file(Path(source)):
+        path = Path(source)
+        return Given(role, str(path), statistics=load_statistics(path), digest=file_digest(path))
+    pictures = read_images(source, on_error=on_error)
+    return Given(role, pictures.origin, pictures=pictures)
+
+
+def is_statistics_file(path: Path) -> bool:
+    """Whether `path` is an .npz of statistics rather than of images; one that holds both counts as images."""
+    if path.suffix.lower() != ".npz" or not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        names = set(archive.namelist())
+    return "arr_0.npy" not in names and bool(names & {"schema.npy", "mu.npy"})
+
+
+def _statistics_digest(statistics: Statistics) -> str:
+    second = statistics.scatter if isinstance(statistics, FeatureStatistics) else statistics.sigma
+    return hashlib.sha256(repr(statistics.n).encode() + statistics.mean.tobytes() + second.tobytes()).hexdigest()
+
+
+# ---- Metrics that the sides allow ----------------------------------------------------------------------------------
+
+
+def choose_metrics(names: Sequence[str] | None, sides: Mapping[str, Given]) -> tuple[list[Metric], list[str]]:
+    """The rows to compute, without repetition. Without `names`, the default ones, and a warning about those left out.
+
+    Raises `UsageError` for an unknown name or one that the sides do not allow.
+    """
+    if names is None:
+        wanted = map(metric_named, (*DEFAULT_METRICS, *(["authenticity"] if "training" in sides else [])))
+        rows = {row: _obstacle(row, sides) for row in wanted}
+        left_out = {reason: [row.name for row in rows if rows[row] == reason] for reason in rows.values() if reason}
+        warnings = [f"left out {', '.join(names)}: {reason}" for reason, names in left_out.items()]
+        return [row for row, reason in rows.items() if not reason], warnings
+    chosen = list(dict.fromkeys(map(metric_named, names)))
+    if not chosen:
+        raise UsageError("no metric is asked for; name at least one")
+    for row in chosen:
+        if reason := _obstacle(row, sides):
+            raise UsageError(f"{row.name}: {reason}")
+    if "training" in sides and not any(uses(row, "training") for row in chosen):
+        raise UsageError("a training set is given, but no metric asked for uses it; add --metric authenticity")
+    return chosen, []
+
+
+def uses(row: Metric, role: str) -> bool:
+    """Whether a metric looks at that side: inception_score and authenticity do not look at the reference."""
+    if role == "training":
+        return "training" in row.requires
+    if role == "reference":
+        return "training" not in row.requires and bool(row.requires & {"statistics", "features"})
+    return True
+
+
+def _obstacle(row: Metric, sides: Mapping[str, Given]) -> str:
+    """Why the sides do not allow a metric; empty when they do."""
+    if uses(row, "training") and "training" not in sides:
+        return "needs the generator's training set; name it with --training"
+    for side in sides.values():
+        if not uses(row, side.role):
+            continue
+        if side.statistics is not None and row.requires & {"features", "logits"}:
+            return f"needs pictures, and {side.origin} is statistics"
+        if side.role == "generated" and side.n is None:
+            return f"{side.origin} does not say of how many pictures it is; make it again with `paragone stats`"
+    return ""
+
+
+def check_numbers(rows: Sequence[Metric], counts: Mapping[str, tuple[str, int | None]]) -> None:
+    """Raise `TooFewSamples` when a side (role → origin, n) is smaller than a metric that looks at it allows."""
+    for row in rows:
+        for role, (origin, n) in counts.items():
+            if uses(row, role) and n is not None and n < row.min_n:
+                raise TooFewSamples(f"{origin}: {row.name} needs at least {row.min_n} pictures, there are {n}")
+
+
+# ---- Features that the sides share ---------------------------------------------------------------------------------
+
+
+def check_logits(rows: Sequence[Metric], extractor: FeatureExtractor) -> None:
+    """Raise `UsageError` when a metric needs class logits that the extractor does not give."""
+    for row in rows:
+        if "logits" in row.requires and not extractor.has_logits:
+            raise UsageError(
+                f"{row.name} needs class logits, which {extractor.name} does not give; use --features inception"
+            )
+
+
+def check_tags(sides: Sequence[Given], extractor: FeatureExtractor | None) -> list[str]:
+    """Warnings about statistics without tags; raises `NotComparable` when known tags or dimensions differ.
+
+    `extractor` is what pictures will go through; None when all `sides` are statistics.
+    """
+    known = [
+        (side.origin, side.statistics.extractor, side.statistics.protocol, side.statistics.dim)
+        for side in sides
+        if side.statistics is not None
+    ]
+    untagged = [
+        f"{origin}: does not say how its features were extracted; taken on trust to be the same as the other side's"
+        for origin, name, protocol, _ in known
+        if name is None or protocol is None
+    ]
+    if extractor is not None:
+        known.insert(0, ("the pictures", extractor.name, extractor.protocol, extractor.dim))
+    for origin, *tags in known[1:]:
+        for what, wanted, found in zip(("extractor", "protocol", "dimension"), known[0][1:], tags, strict=True):
+            if wanted is not None and found is not None and wanted != found:
+                raise NotComparable(
+                    f"{origin}: its {what} is {found}, that of {known[0][0]} is {wanted}; choose --features and "
+                    "--protocol to match, or make the file again with `paragone stats`"
+                )
+    return untagged

@@ -1,0 +1,75 @@
+"""The options of every command that turns pictures into features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from paragone.data.errors import UsageError
+
+C = TypeVar("C", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.option(
+        "--features",
+        default="gist",
+        show_default=True,
+        metavar="NAME",
+        help="The feature extractor: gist (no weights), inception (FID's network), digits, or module:attribute.",
+    ),
+    click.option("--weights", type=click.Path(path_type=Path), metavar="FILE", help="The extractor's weights."),
+    click.option(
+        "--protocol",
+        default="paragone",
+        show_default=True,
+        metavar="NAME",
+        help="How pictures are resized and normalised. inception also knows pytorch-fid; clean-fid means paragone.",
+    ),
+    click.option(
+        "--device",
+        type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+        default="auto",
+        show_default=True,
+        help="auto: CUDA where there is one, otherwise the CPU.",
+    ),
+    click.option(
+        "--batch-size",
+        type=click.IntRange(min=1),
+        default=32,
+        show_default=True,
+        help="Pictures at once on a GPU. A CPU always takes 16, so that features do not depend on this.",
+    ),
+    click.option(
+        "--workers",
+        type=click.IntRange(min=0),
+        default=1,
+        show_default=True,
+        help="Threads that decode ahead; 0 for none.",
+    ),
+    click.option(
+        "--on-error",
+        type=click.Choice(["raise", "skip"]),
+        default="raise",
+        show_default=True,
+        help="At an unreadable picture: stop, or leave it out with a warning that names it.",
+    ),
+)
+
+
+def extraction_options(command: C) -> C:
+    """Add the options to a command, in the order of the table."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def feature_cache(cache: Path | None, *, no_cache: bool) -> Path | None:
+    """The folder that --cache and --no-cache ask for; by default `$PARAGONE_HOME/features`."""
+    from paragone.metrics.weights import paragone_home
+
+    if cache is not None and no_cache:
+        raise UsageError("--cache and --no-cache exclude each other; leave one out")
+    return None if no_cache else cache or paragone_home() / "features"

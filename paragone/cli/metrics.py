@@ -1,0 +1,114 @@
+"""`paragone metrics`: generated pictures against a reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from paragone.cli.extraction import extraction_options, feature_cache
+
+if TYPE_CHECKING:
+    from paragone.data.records import MetricResult
+
+
+@click.command()
+@click.argument("generated")
+@click.option("--reference", required=True, metavar="REF", help="What to compare with: pictures, or statistics (.npz).")
+@click.option(
+    "--metric",
+    "metric_names",
+    multiple=True,
+    metavar="NAME",
+    help="A metric to compute; repeat it for more. fd (also called fid), kid, inception_score, precision, recall, "
+    "density, coverage, authenticity. Without it: all that the two sides allow but inception_score.",
+)
+@click.option("--training", metavar="DIR", help="What the generator was trained on: for authenticity.")
+@extraction_options
+@click.option("--cache", type=click.Path(path_type=Path), metavar="DIR", help="Keep features in this folder.")
+@click.option("--no-cache", is_flag=True, help="Keep no features. By default they go to $PARAGONE_HOME/features.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the random subsets and splits.")
+@click.option("--json", "json_target", metavar="FILE|-", help="Write the results as JSON to FILE, or to stdout with -.")
+def metrics(
+    generated: str,
+    reference: str,
+    metric_names: tuple[str, ...],
+    training: str | None,
+    features: str,
+    weights: Path | None,
+    protocol: str,
+    device: str,
+    batch_size: int,
+    workers: int,
+    on_error: Literal["raise", "skip"],
+    cache: Path | None,
+    no_cache: bool,
+    seed: int,
+    json_target: str | None,
+) -> None:
+    """Compare generated images with a reference: FD, KID, precision, recall …
+
+    GENERATED and REF are folders (read recursively), zip or tar files, .npz or .npy arrays of images, .txt lists of
+    paths, or .npz files of feature statistics.
+    """
+    from paragone.cli.output import check_writable, progress_bars, write_json
+    from paragone.metrics.compute import compute_metrics
+
+    check_writable(json_target)
+    folder = feature_cache(cache, no_cache=no_cache)
+    with progress_bars() as progress:
+        report = compute_metrics(
+            generated,
+            reference,
+            metrics=metric_names or None,
+            features=features,
+            weights=weights,
+            protocol=protocol,
+            training=training,
+            device=device,
+            batch_size=batch_size,
+            workers=workers,
+            cache=folder,
+            on_error=on_error,
+            seed=seed,
+            progress=progress,
+        )
+    if json_target:
+        write_json(report.to_dict(), json_target)
+    if json_target != "-":
+        _print_table(report.results)
+    _print_warnings(report.warnings)
+
+
+def _print_table(results: tuple[MetricResult, ...]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from paragone.cli.output import stdout
+
+    table = Table("metric", "better", box=None)
+    for heading in ("value", "± SE", "95 % interval", "n gen.", "n ref."):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for result in results:
+        table.add_row(
+            result.metric,
+            "higher" if result.higher_is_better else "lower",
+            f"{result.value:.5g}",
+            "" if result.standard_error is None else f"{result.standard_error:.2g}",
+            "" if result.ci_low is None or result.ci_high is None else f"{result.ci_low:.3g} … {result.ci_high:.3g}",
+            str(result.n_generated),
+            "" if result.n_reference is None else str(result.n_reference),
+        )
+    stdout.print(table)
+    for result in results:
+        stdout.print(f"[dim]{escape(result.signature)}[/dim]", soft_wrap=True)
+
+
+def _print_warnings(warnings: tuple[str, ...]) -> None:
+    from rich.markup import escape
+
+    from paragone.cli.output import stderr
+
+    for line in warnings:
+        stderr.print(f"warning: {escape(line)}", soft_wrap=True)
