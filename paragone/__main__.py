@@ -59,7 +59,7 @@ class LazyGroup(click.Group):
 def cli(debug: bool) -> None:
     """Which generative model is better, how sure are we, and why.
 
-    Start with `paragone demo`: it trains, measures, judges and ranks eight models on real digits, offline.
+    Start with `paragone demo`: it trains, measures, judges and ranks nine models on real digits, offline.
     """
 
 

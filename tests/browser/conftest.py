@@ -134,7 +134,10 @@ def server(project: Path) -> Iterator[Server]:
 def browser() -> Iterator[Browser]:
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if not CHROMIUM.is_file():
-        pytest.skip(f"no Chromium at {CHROMIUM}; install one, or name it with PARAGONE_CHROMIUM")
+        missing = f"no Chromium at {CHROMIUM}; install one, or name it with PARAGONE_CHROMIUM"
+        if os.environ.get("PARAGONE_REQUIRE_BROWSER"):
+            pytest.fail(missing)
+        pytest.skip(missing)
     with playwright.sync_playwright() as tools:
         chromium = tools.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
         yield chromium
