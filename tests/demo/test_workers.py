@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 PROGRAM = """
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
 from paragone.demo.workers import Workers
 
@@ -24,6 +24,7 @@ def sleep(folder, *, progress):
     time.sleep(60)
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with SIGINT ignored
     seen = []
     with Workers(lambda *message: seen.append(message), n_processes=2) as workers:
         if sys.argv[1] == "square":
