@@ -2,26 +2,30 @@
 
     E_a = 1 / (1 + base^((R_b − R_a)/scale)),   R_a += k·w·(S_a − E_a),   R_b −= k·w·(S_a − E_a)
 
-with S = 1, ½, 0. One pass over the votes in the order of their rows: later votes weigh more, another order gives other
-ratings, and there is no interval. It suits a live number; Bradley-Terry is the rating for a published board.
+with S = 1, ½, 0. One pass over the votes in the order of their rows: later votes weigh more, and another order gives
+other ratings. It suits a live number; Bradley-Terry is the rating for a published board. The bootstrap's interval
+covers both what other votes and what another order of them would have changed.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from paragone.arena.bradley_terry import check_scale
+from paragone.arena.intervals import NORMAL_QUANTILE
 from paragone.arena.likelihood import islands
 from paragone.arena.ratings import Anchor, Ratings, resolve_anchor
 from paragone.arena.votes import BOTH_BAD, BothBad, CodedVotes, FloatArray, IntArray, code_votes, fold
 from paragone.data.errors import NotIdentifiable, UsageError
 
 SCORES = np.array([1.0, 0.0, 0.5, 0.5])  # of side A, by the index of the outcome
-ORDER_MATTERS = "Elo depends on the order of the votes: in another order they give other ratings; it has no interval"
+ORDER_MATTERS = "Elo depends on the order of the votes: in another order they give other ratings"
+DRAWN_AT_ONCE = 1 << 20  # resampled votes in memory
 
 
 def expected_score(rating_a: float, rating_b: float, *, scale: float = 400.0, base: float = 10.0) -> float:
@@ -46,6 +50,9 @@ def fit_elo(
     initial: float = 1000.0,
     both_bad: BothBad = "tie",
     anchor: Anchor = None,
+    ci: Literal["none", "bootstrap"] = "none",
+    bootstrap: int = 200,
+    seed: int = 0,
 ) -> Ratings:
     """Elo ratings after the last row of `votes`; a vote of weight w moves the ratings w times as far.
 
@@ -57,6 +64,9 @@ def fit_elo(
         initial: rating of a model before its first vote.
         both_bad: count a `both_bad` vote as a tie, or drop it.
         anchor: a model and the rating that it is shifted to in the end, with all others.
+        ci: "bootstrap" replays votes drawn with replacement, thus in another order too; about 10 µs a vote for 200.
+        bootstrap: replicates, at least 100.
+        seed: of the bootstrap.
 
     Raises:
         InputError, UnknownOutcome: a row of votes that cannot be used.
@@ -68,10 +78,22 @@ def fit_elo(
     fixed = resolve_anchor(anchor, coded.models)
     if fixed is not None:
         rating += fixed[1] - rating[fixed[0]]
+    interval = covariance = None
+    if ci == "bootstrap":
+        replicates = _replay(coded, bootstrap, seed, k=k, steepness=math.log(base) / (2 * scale))
+        if fixed is not None:
+            replicates -= replicates[:, [fixed[0]]]
+        covariance = np.atleast_2d(np.cov(replicates, rowvar=False))
+        half = NORMAL_QUANTILE * np.sqrt(np.diag(covariance))
+        interval = (rating - half, rating + half)
+    elif ci != "none":
+        raise UsageError(f"ci={ci!r}: Elo has intervals by 'bootstrap', or 'none'")
     cells = fold(coded).settle(both_bad)
     return Ratings.assemble(
         cells,
         rating,
+        interval=interval,
+        covariance=covariance,
         method="elo",
         parameters={
             "k": k,
@@ -81,7 +103,8 @@ def fit_elo(
             "anchor": None if fixed is None else {coded.models[fixed[0]]: fixed[1]},
             "both_bad": both_bad,
             "ties": "half a win each way",
-            "ci": "none",
+            "ci": ci,
+            **({"bootstrap": bootstrap, "seed": seed} if ci == "bootstrap" else {}),
         },
         warnings=tuple(filter(None, (ORDER_MATTERS, _disorder(votes), islands(cells)))),
     )
@@ -141,6 +164,25 @@ def _play(
         if keep:
             trace += (rating[a], rating[b])
     return np.array(rating), np.array(trace)
+
+
+def _replay(coded: CodedVotes, replicates: int, seed: int, *, k: float, steepness: float) -> FloatArray:
+    """[B, M] what each model gains over as many votes as there are, drawn with replacement; B replicates abreast."""
+    if replicates < 100:
+        raise UsageError(f"bootstrap={replicates}: give at least 100 replicates")
+    rng, n_votes = np.random.default_rng(seed), coded.a.size
+    gain = np.full(n_votes, k) if coded.weight is None else k * coded.weight
+    half_score = SCORES[coded.outcome] - 0.5
+    rating, row = np.zeros((replicates, len(coded.models))), np.arange(replicates)
+    size = max(1, DRAWN_AT_ONCE // replicates)
+    for start in range(0, n_votes, size):
+        for drawn in rng.integers(n_votes, size=(min(size, n_votes - start), replicates)):
+            a, b = coded.a[drawn], coded.b[drawn]
+            expected = 0.5 * np.tanh((rating[row, a] - rating[row, b]) * steepness)
+            delta = gain[drawn] * (half_score[drawn] - expected)
+            rating[row, a] += delta
+            rating[row, b] -= delta
+    return rating
 
 
 def _disorder(votes: pd.DataFrame) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
+from paragone.arena.elo import fit_elo
 from paragone.arena.ratings import ALL_RATERS, Ratings
 from paragone.arena.store import Store
 from paragone.arena.votes import Cells
@@ -21,6 +22,7 @@ from paragone.data.errors import InputError, NotIdentifiable, UsageError
 from paragone.data.records import GeneratorCard, VoterKind
 
 SCHEMA = "paragone.leaderboard/1"
+ELO_INTERVAL_VOTES = 50_000  # up to so many votes a board shows Elo's interval, which takes about 10 µs a vote
 PRIOR_SD = 400.0  # rating points; only where the votes alone leave a rating without bound
 Voters = Literal["human", "judge", "all"]
 VOTERS: tuple[Voters, ...] = get_args(Voters)
@@ -35,6 +37,8 @@ RATING_COLUMNS = (
     "rating_lower",
     "rating_upper",
     "elo",
+    "elo_lower",
+    "elo_upper",
     "n_votes",
     "win_rate",
 )
@@ -82,7 +86,8 @@ def store_leaderboard(store: Store, *, voters: Voters, method: str = "bradley-te
     ratings = elo = None
     warnings: list[str] = []
     if len(counts):
-        elo = ALL_RATERS["elo"].fit(store.votes(kind))
+        votes = store.votes(kind)
+        elo = fit_elo(votes, ci="bootstrap" if len(votes) <= ELO_INTERVAL_VOTES else "none")
         ratings = elo if method == "elo" else _fit(method, Cells.from_counts(counts))
         if ratings.parameters.get("prior") is not None:
             warnings.append(f"ratings are drawn together by a prior (standard deviation {PRIOR_SD:.0f} points)")
@@ -122,8 +127,11 @@ def build_leaderboard(
     """
     table = {card.name: card for card in cards}
     frame = _rating_rows(ratings, set(table) | set(() if measures is None else measures.index))
-    points = {} if elo is None else dict(zip(elo.models, elo.rating.tolist(), strict=True))
-    frame["elo"] = [points.get(model, math.nan) for model in frame["model"]]
+    columns = {"elo": "rating", "elo_lower": "rating_lower", "elo_upper": "rating_upper"}
+    points = pd.DataFrame() if elo is None else elo.to_frame().set_index("model")
+    for column, source in columns.items():
+        known_points = points[source].to_dict() if source in points else {}
+        frame[column] = [float(known_points.get(model, math.nan)) for model in frame["model"]]
     known = [table.get(model, GeneratorCard(model)) for model in frame["model"]]
     frame["licence"] = pd.array([card.licence for card in known], dtype="str")
     frame["open_weights"] = pd.array([card.open_weights for card in known], dtype="boolean")

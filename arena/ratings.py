@@ -161,7 +161,7 @@ class Rater:
     function: str
     score: str  # of (d in natural units, tie parameter or None)
     order_invariant: bool = True
-    has_intervals: bool = True
+    has_intervals: bool = True  # unasked, by the sandwich; Elo can only bootstrap
     models_ties: bool = False  # a fitted tie parameter, rather than half a win each way
 
     @property

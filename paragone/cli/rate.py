@@ -45,7 +45,7 @@ def _refuse_anchor(text: str) -> tuple[str, float]:
 @click.option(
     "--ci",
     type=click.Choice(["none", "sandwich", "bootstrap"]),
-    help="95 % intervals: from the sandwich covariance (default), from the bootstrap, or none. Elo has none.",
+    help="95 % intervals: from the sandwich covariance (default), from the bootstrap, or none (Elo's default).",
 )
 @click.option("--bootstrap", type=click.IntRange(min=100), metavar="N", help="Bootstrap replicates [default: 1000].")
 @click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Of the bootstrap [default: 0].")
@@ -123,8 +123,8 @@ class _Plan:
 
     def __post_init__(self) -> None:
         elo = self.method == "elo"
-        if elo and self.ci not in (None, "none"):
-            raise UsageError(f"--ci {self.ci}: elo has no intervals; use --method bradley-terry")
+        if elo and self.ci == "sandwich":
+            raise UsageError("--ci sandwich: elo has bootstrap intervals only; use --ci bootstrap")
         idle = {
             "--k": self.k is not None and not elo,
             "--cluster": self.cluster is not None and (elo or self.ci == "none"),
@@ -145,7 +145,15 @@ class _Plan:
         from paragone.arena.ratings import ALL_RATERS
 
         if self.method == "elo":
-            return fit_elo(votes, k=4.0 if self.k is None else self.k, both_bad=self.both_bad, anchor=self.anchor)
+            return fit_elo(
+                votes,
+                k=4.0 if self.k is None else self.k,
+                both_bad=self.both_bad,
+                anchor=self.anchor,
+                ci="bootstrap" if self.ci == "bootstrap" else "none",
+                bootstrap=self.bootstrap or 200,
+                seed=self.seed or 0,
+            )
         return ALL_RATERS[self.method].fit(
             votes,
             ci=self.ci or "sandwich",

@@ -129,3 +129,58 @@ def test_the_anchor_shifts_all() -> None:
 def test_options_that_cannot_work_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(UsageError):
         ratings(frame(("a", "b", "tie")), **options)
+
+
+def simulated(n_votes: int, seed: int) -> pd.DataFrame:
+    """Votes on four models 100 points apart."""
+    rng = np.random.default_rng(seed)
+    truth = np.array([1150.0, 1050.0, 950.0, 850.0])
+    a = rng.integers(4, size=n_votes)
+    b = (a + rng.integers(1, 4, size=n_votes)) % 4
+    wins = rng.random(n_votes) < 1 / (1 + 10 ** ((truth[b] - truth[a]) / 400))
+    return pd.DataFrame({"model_a": a, "model_b": b, "winner": np.where(wins, "model_a", "model_b")}).astype(
+        {"model_a": str, "model_b": str}
+    )
+
+
+def test_the_bootstrap_matches_the_spread_over_new_votes() -> None:
+    spread = np.std(
+        [fit_elo(simulated(600, seed)).to_frame().set_index("model")["rating"] for seed in range(60)], axis=0
+    )
+    rated = fit_elo(simulated(600, 1000), ci="bootstrap", bootstrap=300)
+    frame = rated.to_frame().set_index("model")
+    half = (frame["rating_upper"] - frame["rating_lower"]) / 2
+    assert np.mean(half / 1.96) == pytest.approx(np.mean(spread), rel=0.25)
+    assert rated.covariance is not None
+    np.testing.assert_allclose(rated.covariance.sum(axis=1), 0, atol=1e-6)  # every vote's gain is another's loss
+
+
+def test_the_bootstrap_leaves_the_rating_alone_and_repeats_with_its_seed() -> None:
+    votes = simulated(200, 0)
+    plain, one, same = fit_elo(votes), *(fit_elo(votes, ci="bootstrap", seed=3) for _ in range(2))
+    np.testing.assert_array_equal(plain.rating, one.rating)
+    np.testing.assert_array_equal(one.rating_lower, same.rating_lower)
+    assert not np.array_equal(one.rating_lower, fit_elo(votes, ci="bootstrap", seed=4).rating_lower)
+    assert one.parameters["ci"] == "bootstrap"
+
+
+def test_a_replicate_plays_the_votes_that_it_draws() -> None:
+    """All votes alike: whatever is drawn, each replicate ends where the one order ends."""
+    votes = pd.DataFrame({"model_a": ["x"] * 50, "model_b": ["y"] * 50, "winner": ["model_a"] * 50})
+    rated = fit_elo(votes, k=16, ci="bootstrap")
+    np.testing.assert_allclose(rated.rating_lower, rated.rating, atol=1e-9)
+    np.testing.assert_allclose(rated.rating_upper, rated.rating, atol=1e-9)
+
+
+def test_an_anchor_has_no_interval_of_its_own() -> None:
+    rated = fit_elo(simulated(300, 0), ci="bootstrap", anchor=("0", 1200.0))
+    row = rated.to_frame().set_index("model").loc["0"]
+    assert row["rating_lower"] == row["rating"] == row["rating_upper"] == 1200.0
+
+
+def test_wrong_bootstraps_are_refused() -> None:
+    votes = simulated(50, 0)
+    with pytest.raises(UsageError, match="at least 100"):
+        fit_elo(votes, ci="bootstrap", bootstrap=10)
+    with pytest.raises(UsageError, match="bootstrap"):
+        fit_elo(votes, ci="sandwich")  # type: ignore[arg-type]

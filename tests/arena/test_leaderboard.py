@@ -126,7 +126,7 @@ class TestBuild:
         with pytest.raises(InputError, match="cannot be called 'rating'"):
             build_leaderboard(fit_bradley_terry(make_votes()), measures=pd.DataFrame({"rating": {"anna": 1.0}}))
 
-    def test_elo_boards_have_no_intervals(self) -> None:
+    def test_elo_without_intervals_shows_none(self) -> None:
         board = build_leaderboard(fit_elo(make_votes()))
         assert board["rating_lower"].isna().all()
         assert [rank_text(row) for row in board.to_dict("records")] == ["1", "2", "3"]

@@ -142,7 +142,7 @@ BAD = [
     ("a,b,tie\n", ["--bootstrap", "400"], "--bootstrap does nothing"),
     ("a,b,tie\n", ["--bootstrap", "4", "--ci", "bootstrap"], "--bootstrap"),
     ("a,b,tie\n", ["--method", "elo", "--prior", "300"], "--prior does nothing"),
-    ("a,b,tie\n", ["--method", "elo", "--ci", "sandwich"], "elo has no intervals"),
+    ("a,b,tie\n", ["--method", "elo", "--ci", "sandwich"], "elo has bootstrap intervals only"),
     ("a,b,tie\n", ["--method", "elo", "--k", "-1"], "k=-1"),
     ("a,b,tie\n", ["--prior", "0"], "prior=0"),
     ("a,b,tie\n", ["--method", "glicko"], "glicko"),
