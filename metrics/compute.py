@@ -12,15 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paragone import __version__
+from paragone.data.errors import UsageError
 from paragone.data.images import OnError
 from paragone.data.progress import Progress, silent
 from paragone.data.records import MetricResult
 from paragone.metrics.catalogue import Metric, Side
-from paragone.metrics.features import ExtractionOptions, extract_side, open_extractor
+from paragone.metrics.distributed import ALONE, Arrays, Ranks, extract_sides_together
+from paragone.metrics.features import ExtractionOptions, open_extractor
 from paragone.metrics.inputs import (
     Given,
     Source,
+    check_contributions,
     check_logits,
     check_numbers,
     check_tags,
@@ -28,22 +30,34 @@ from paragone.metrics.inputs import (
     open_side,
     uses,
 )
+from paragone.metrics.measured import Measured, cautions, result_of
+from paragone.metrics.pairs import Pairing
+from paragone.metrics.per_image import Contribution, contributions_of
+from paragone.metrics.picture_metrics import (
+    PICTURE_METRICS,
+    PictureMetric,
+    check_picture_metrics,
+    look_at,
+    picture_results,
+)
 from paragone.metrics.weights import INCEPTION
 
 if TYPE_CHECKING:
     from paragone.metrics.extractors.base import FeatureExtractor
 
 SCHEMA = "paragone.metrics/1"
-FID_PICTURES = 10_000  # below it, the bias of an FID is of the size of the differences that people report
-LOSSY_DIFFERENCE = 0.1  # in the share of lossy files, from which on a warning is due
 
 
 @dataclass(frozen=True, slots=True)
 class MetricsReport:
-    """Results in the order in which they were asked for, and what a reader of them should know."""
+    """Results, and what a reader of them should know.
+
+    First those of features, extractor by extractor, then those of pixels, each in the order of asking.
+    """
 
     results: tuple[MetricResult, ...]
     warnings: tuple[str, ...]
+    contributions: tuple[Contribution, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document `paragone.metrics/1`."""
@@ -54,21 +68,12 @@ class MetricsReport:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class _Measured:
-    """A side with its features or statistics."""
-
-    given: Given
-    side: Side
-    digest: str  # sha256 of the pictures' bytes, or of the statistics
-
-
 def compute_metrics(
     generated: Source,
     reference: Source,
     *,
     metrics: Sequence[str] | None = None,
-    features: str = "gist",
+    features: str | Sequence[str] = "gist",
     weights: str | os.PathLike[str] | None = None,
     protocol: str = "paragone",
     training: Source | None = None,
@@ -78,120 +83,180 @@ def compute_metrics(
     cache: str | os.PathLike[str] | None = None,
     on_error: OnError = "raise",
     seed: int = 0,
+    per_image: bool = False,
+    ranks: Ranks = ALONE,
     progress: Progress = silent,
 ) -> MetricsReport:
     """Compare `generated` with `reference`, both given as pictures (whatever `read_images` takes) or statistics.
 
-    `metrics`: names of `ALL_METRICS`; without them, those of `DEFAULT_METRICS` that the two sides allow, and
-    authenticity when there is a `training` set. `features`: the extractor's name. `cache`: a folder for features.
+    `metrics`: names of `ALL_METRICS` and `PICTURE_METRICS`; without them, those of `DEFAULT_METRICS` that the two sides
+    allow, and authenticity when there is a `training` set. `features`: the extractor's name, or several, which then
+    share one decoding of each picture. `cache`: a folder for features. `per_image`: also what each generated picture
+    contributes to fd. `ranks`: the processes that share the work, which all call this; the report of any but the first
+    is empty.
     Raises `UsageError`, `InputError`, `MissingWeights` or `PluginError` for what cannot be done, `NotComparable` when a
     statistics file was made with other features, `TooFewSamples` when a side is smaller than a metric allows.
     """
-    options = ExtractionOptions(device, batch_size, workers, None if cache is None else Path(cache))
-    sources = {"reference": reference, "generated": generated} | ({} if training is None else {"training": training})
-    sides = {role: open_side(role, source, on_error=on_error) for role, source in sources.items()}
-    rows, warnings = choose_metrics(metrics, sides)
-    used = [side for side in sides.values() if any(uses(row, side.role) for row in rows)]
+    with ranks.step():
+        options = ExtractionOptions(device, batch_size, workers, None if cache is None else Path(cache))
+        names = _extractor_names(features, weights, per_image=per_image)
+        sources = {"reference": reference, "generated": generated}
+        sources |= {} if training is None else {"training": training}
+        request = _requested(sources, metrics, names, weights=weights, protocol=protocol, on_error=on_error)
+        if per_image:
+            check_contributions(request.rows, request.sides, request.plans[0].extractor)
+    measured = _measure_all(request.plans, options, ranks=ranks, progress=progress) if request.rows else []
+    seen = look_at(request.of_pixels, request.sides, request.pairing, ranks=ranks, progress=progress)
+    if not ranks.first:
+        return MetricsReport((), ())
+    return _report(request, measured, seen, seed=seed, asked=metrics or (), per_image=per_image)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """One extractor, or None where all is statistics, and the sides that its metrics look at."""
+
+    extractor: FeatureExtractor | None
+    used: tuple[Given, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What is to be done, after every check that needs no picture."""
+
+    sides: Mapping[str, Given]
+    rows: Sequence[Metric]
+    of_pixels: Sequence[PictureMetric]
+    pairing: Pairing | None
+    plans: Sequence[_Plan]
+    warnings: Sequence[str]
+
+
+def _requested(
+    sources: Mapping[str, Source],
+    metrics: Sequence[str] | None,
+    names: Sequence[str],
+    *,
+    weights: str | os.PathLike[str] | None,
+    protocol: str,
+    on_error: OnError,
+) -> _Request:
+    sides = {role: open_side(role, one, on_error=on_error, features=names[0]) for role, one in sources.items()}
+    of_pixels = [PICTURE_METRICS[name] for name in dict.fromkeys(metrics or ()) if name in PICTURE_METRICS]
+    wanted = None if metrics is None else [name for name in metrics if name not in PICTURE_METRICS]
+    rows, warnings = choose_metrics(wanted, sides) if wanted or not of_pixels else ([], [])
+    pairing = check_picture_metrics(of_pixels, sides)
+    plans = []
+    for name in names if any(side.pictures is not None for side in sides.values()) else names[:1]:
+        given = {
+            # A file of several extractors' statistics is opened for each of them.
+            role: side if side.pictures or name == names[0] else open_side(role, sources[role], features=name)
+            for role, side in sides.items()
+        }
+        plans.append(_plan(name, given, rows, weights=weights, protocol=protocol))
+    return _Request(sides, rows, of_pixels, pairing, plans, warnings)
+
+
+def _report(
+    request: _Request,
+    measured: Sequence[Mapping[str, Measured]],
+    seen: Arrays,
+    *,
+    seed: int,
+    asked: Sequence[str],
+    per_image: bool,
+) -> MetricsReport:
+    results: list[MetricResult] = []
+    warnings = [line for side in request.sides.values() if side.pictures for line in side.pictures.warnings]
+    warnings += request.warnings
+    for plan, found in zip(request.plans, measured, strict=bool(request.rows)):
+        # Once more, for unreadable pictures may have been left out.
+        check_numbers(request.rows, {role: (one.given.origin, one.side.n) for role, one in found.items()})
+        of_plan = [result_of(row, found, plan.extractor, seed=seed) for row in request.rows]
+        warnings += [*plan.warnings, *cautions(of_plan, found)]
+        if "fid" in asked and all(result.metric != "fid" for result in of_plan):
+            warnings.append(f"asked for fid, but the features are not those of {INCEPTION.name}: reported as fd")
+        results += of_plan
+    of_pixels, told = picture_results(request.of_pixels, request.sides, request.pairing, seen)
+    contributions = contributions_of(measured[0]["reference"], measured[0]["generated"]) if per_image else ()
+    return MetricsReport((*results, *of_pixels), tuple(dict.fromkeys([*warnings, *told])), contributions)
+
+
+# ---- Extractors and what goes through them -------------------------------------------------------------------------
+
+
+def _extractor_names(
+    features: str | Sequence[str], weights: str | os.PathLike[str] | None, *, per_image: bool
+) -> tuple[str, ...]:
+    names = (features,) if isinstance(features, str) else tuple(dict.fromkeys(features))
+    if not names:
+        raise UsageError("no features are asked for; name at least one extractor")
+    if len(names) > 1 and weights is not None:
+        raise UsageError(f"--weights {weights}: of which of {', '.join(names)}? Keep the files in the cache instead")
+    if len(names) > 1 and per_image:
+        raise UsageError(f"contributions of pictures are in one extractor's features; choose one of {', '.join(names)}")
+    return names
+
+
+def _plan(
+    name: str,
+    sides: Mapping[str, Given],
+    rows: Sequence[Metric],
+    *,
+    weights: str | os.PathLike[str] | None,
+    protocol: str,
+) -> _Plan:
+    """What the rows look at with the extractor `name`."""
+    used = tuple(side for role, side in sides.items() if any(uses(row, role) for row in rows))
     check_numbers(rows, {side.role: (side.origin, side.n) for side in used})
-    extractor = None
-    if any(side.pictures is not None for side in used):
-        extractor = open_extractor(features, weights=None if weights is None else Path(weights), protocol=protocol)
-        check_logits(rows, extractor)
-        warnings += extractor.warnings
-    warnings += check_tags(used, extractor)
-    measured = {side.role: _measure(side, extractor, options, progress) for side in used}
-    # Once more, for unreadable pictures may have been left out.
-    check_numbers(rows, {role: (found.given.origin, found.side.n) for role, found in measured.items()})
-    results = tuple(_result(row, measured, extractor, seed) for row in rows)
-    warnings += [line for side in used if side.pictures is not None for line in side.pictures.warnings]
-    warnings += _cautions(results, measured)
-    if metrics is not None and "fid" in metrics and all(result.metric != "fid" for result in results):
-        warnings.append(f"asked for fid, but the features are not those of {INCEPTION.name}: reported as fd")
-    return MetricsReport(results, tuple(dict.fromkeys(warnings)))
+    extractor = extractor_for(used, rows, features=name, weights=weights, protocol=protocol)
+    told = () if extractor is None else extractor.warnings
+    return _Plan(extractor, used, (*told, *check_tags(used, extractor)))
 
 
-def _measure(
-    given: Given, extractor: FeatureExtractor | None, options: ExtractionOptions, progress: Progress
-) -> _Measured:
-    if given.statistics is not None:
-        return _Measured(given, Side(given.statistics), given.digest)
-    assert given.pictures is not None
-    assert extractor is not None
-    found = extract_side(given.pictures, extractor, options, task=f"{given.role} features", progress=progress)
-    return _Measured(given, found.side, found.content)
+def _measure_all(
+    plans: Sequence[_Plan], options: ExtractionOptions, *, ranks: Ranks, progress: Progress
+) -> list[dict[str, Measured]]:
+    """By role, for each plan; every picture is decoded once for all of them. Nothing on any rank but the first."""
+    measured: list[dict[str, Measured]] = [{} for _ in plans]
+    for sides in zip(*(plan.used for plan in plans), strict=True):
+        extractors = [plan.extractor for plan in plans if plan.extractor is not None]
+        found = measure(sides, extractors, options, task=f"{sides[0].role} features", ranks=ranks, progress=progress)
+        for by_role, one in zip(measured, found, strict=ranks.first):
+            by_role[sides[0].role] = one
+    return measured
 
 
-# ---- Results -------------------------------------------------------------------------------------------------------
+def extractor_for(
+    used: Sequence[Given],
+    rows: Sequence[Metric],
+    *,
+    features: str,
+    weights: str | os.PathLike[str] | None,
+    protocol: str,
+) -> FeatureExtractor | None:
+    """The extractor called `features` where a side is pictures; raises `UsageError` when a metric needs its logits."""
+    if all(side.pictures is None for side in used):
+        return None
+    extractor = open_extractor(features, weights=None if weights is None else Path(weights), protocol=protocol)
+    check_logits(rows, extractor)
+    return extractor
 
 
-def _result(
-    row: Metric, measured: Mapping[str, _Measured], extractor: FeatureExtractor | None, seed: int
-) -> MetricResult:
-    sides = {role: found.side for role, found in measured.items() if uses(row, role)}
-    generated, training = sides["generated"], sides.get("training")
-    estimate = row.compute(reference=sides.get("reference"), generated=generated, training=training, seed=seed)
-    tags = [(side.statistics.extractor, side.statistics.protocol) for side in sides.values()]
-    name = next((name for name, _ in tags if name is not None), None)
-    protocol = next((protocol for _, protocol in tags if protocol is not None), "unknown")
-    metric = "fid" if row.name == "fd" and name == INCEPTION.name else row.name
-    assert generated.n is not None  # choose_metrics refuses a generated side that does not say it
-    signature = [metric, f"ext:{name or 'unknown'}", f"protocol:{protocol}"]
-    if extractor is not None:
-        signature.append(f"resize:{extractor.resize}")
-    signature.append(f"n:{generated.n}")
-    for role, short in (("reference", "ref"), ("training", "train")):
-        if role in sides:
-            signature.append(f"{short}:{measured[role].digest[:12]}")
-    return MetricResult(
-        metric=metric,
-        value=float(estimate.value),
-        standard_error=estimate.standard_error,
-        ci_low=estimate.ci_low,
-        ci_high=estimate.ci_high,
-        higher_is_better=row.higher_is_better,
-        n_generated=generated.n,
-        n_reference=sides["reference"].n if "reference" in sides else None,
-        extractor=name,
-        protocol=protocol,
-        signature="|".join([*signature, f"v:{__version__}"]),
-        seed=seed,
-        version=__version__,
-        details=estimate.details | ({"n_training": training.n} if training is not None else {}),
-    )
-
-
-def _cautions(results: Sequence[MetricResult], measured: Mapping[str, _Measured]) -> list[str]:
-    """What makes numbers look better or worse than the generator is."""
-    lines = []
-    for result in results:
-        if result.metric in ("fd", "fid"):
-            lines += _small_sample_cautions(result, measured)
-    reference, generated = measured.get("reference"), measured["generated"]
-    if reference is not None and reference.digest == generated.digest:
-        lines.append(f"{generated.given.origin} and {reference.given.origin} are the same, byte for byte")
-    shares = {found.given.role: _lossy_share(found.given) for found in measured.values()}
-    of_reference, of_generated = shares.get("reference"), shares["generated"]
-    if of_reference is not None and of_generated is not None and abs(of_reference - of_generated) > LOSSY_DIFFERENCE:
-        lines.append(
-            f"{of_reference:.0%} of the reference and {of_generated:.0%} of the generated files are lossy (jpg, webp): "
-            "compression on one side alone moves every metric"
-        )
-    return lines
-
-
-def _small_sample_cautions(result: MetricResult, measured: Mapping[str, _Measured]) -> list[str]:
-    dim = measured["generated"].side.statistics.dim
-    known = [n for n in (result.n_generated, result.n_reference) if n is not None]
-    lines = []
-    if min(known) <= dim:
-        lines.append(
-            f"{result.metric}: {min(known)} pictures for {dim} dimensions: the covariance lacks full rank and the "
-            "value is biased upwards; compare it only with values at the same numbers of pictures"
-        )
-    if result.metric == "fid" and min(known) < FID_PICTURES:
-        lines.append(f"fid: of {min(known):,} pictures; published values are of {FID_PICTURES:,} or more, and lower")
-    return lines
-
-
-def _lossy_share(given: Given) -> float | None:
-    return given.pictures.lossy_fraction if given.pictures is not None else None
+def measure(
+    sides: Sequence[Given],
+    extractors: Sequence[FeatureExtractor],
+    options: ExtractionOptions,
+    *,
+    task: str,
+    ranks: Ranks = ALONE,
+    progress: Progress = silent,
+) -> list[Measured]:
+    """One side, as it is given for each extractor: the same pictures, or statistics. Empty but on the first rank."""
+    pictures = sides[0].pictures
+    if pictures is None:
+        given = [(side, side.statistics) for side in sides]
+        return [Measured(side, Side(statistics), side.digest) for side, statistics in given if statistics is not None]
+    found = extract_sides_together(pictures, extractors, options, task=task, ranks=ranks, progress=progress)
+    return [Measured(sides[0], one.side, one.content, one.digests) for one in found]

@@ -13,7 +13,7 @@ import inspect
 import io
 import zipfile
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +80,7 @@ class Extraction(NamedTuple):
 
     side: Side
     content: str  # sha256, the same as ImageSource.digest()
+    digests: bytes = b""  # 32 bytes a picture, in order; `content` is their sha256
 
 
 def open_extractor(features: str, *, weights: Path | None = None, protocol: str = "paragone") -> FeatureExtractor:
@@ -102,17 +103,32 @@ def extract_side(
     progress: Progress = silent,
 ) -> Extraction:
     """Features, logits and statistics of every picture in `source`."""
-    total = hashlib.sha256()
-    accumulator = _accumulator(extractor)
-    blocks = []
-    for digest, rows in _blocks(source, extractor, options, task=task, progress=progress):
-        total.update(digest)
-        accumulator.add(rows.features)
-        blocks.append(rows)
-    features = np.concatenate([rows.features for rows in blocks]).astype(np.float64)
-    logits = [rows.logits for rows in blocks if rows.logits is not None]
-    side = Side(accumulator.statistics(), features, np.concatenate(logits) if logits else None)
-    return Extraction(side, total.hexdigest())
+    return extract_sides(source, [extractor], options, task=task, progress=progress)[0]
+
+
+def extract_sides(
+    source: ImageSource,
+    extractors: Sequence[FeatureExtractor],
+    options: ExtractionOptions,
+    *,
+    task: str,
+    progress: Progress = silent,
+) -> tuple[Extraction, ...]:
+    """`extract_side` for each of `extractors`, with every picture decoded once for all of them.
+
+    An extractor whose features of a block are in the cache is not called again for it.
+    """
+    digests = bytearray()
+    accumulators = [_accumulator(extractor) for extractor in extractors]
+    blocks: list[list[Rows]] = [[] for _ in extractors]
+    for contents, found in _blocks(source, extractors, options, task=task, progress=progress):
+        digests += contents
+        for rows, accumulator, kept in zip(found, accumulators, blocks, strict=True):
+            accumulator.add(rows.features)
+            kept.append(rows)
+    content = hashlib.sha256(digests).hexdigest()
+    sides = [_side(accumulator, kept) for accumulator, kept in zip(accumulators, blocks, strict=True)]
+    return tuple(Extraction(side, content, bytes(digests)) for side in sides)
 
 
 def extract_statistics(
@@ -125,9 +141,14 @@ def extract_statistics(
 ) -> FeatureStatistics:
     """Statistics only, of any number of pictures in the memory of one block."""
     accumulator = _accumulator(extractor)
-    for _, rows in _blocks(source, extractor, options, task=task, progress=progress):
+    for _, [rows] in _blocks(source, [extractor], options, task=task, progress=progress):
         accumulator.add(rows.features)
     return accumulator.statistics()
+
+
+def _side(accumulator: StatisticsAccumulator, blocks: list[Rows]) -> Side:
+    rows = _joined(blocks)
+    return Side(accumulator.statistics(), rows.features.astype(np.float64), rows.logits)
 
 
 def _accumulator(extractor: FeatureExtractor) -> StatisticsAccumulator:
@@ -139,30 +160,40 @@ def _accumulator(extractor: FeatureExtractor) -> StatisticsAccumulator:
 
 def _blocks(
     source: ImageSource,
-    extractor: FeatureExtractor,
+    extractors: Sequence[FeatureExtractor],
     options: ExtractionOptions,
     *,
     task: str,
     progress: Progress,
-) -> Iterator[tuple[bytes, Rows]]:
-    """The contents' digests and the rows of each block; raises `InputError` when no picture was readable at all."""
+) -> Iterator[tuple[bytes, list[Rows]]]:
+    """The contents' digests and each extractor's rows, a block at a time.
+
+    Raises `InputError` when no picture was readable at all.
+    """
     device = choose_device(options.device)
-    extractor.to(device)
+    for extractor in extractors:
+        extractor.to(device)
     n_rows = 0
     for start in range(0, len(source), BLOCK):
         span = range(start, min(start + BLOCK, len(source)))
         digests = b"".join(map(source.content_digest, span))
-        path = _cache_path(options.cache, digests, extractor, device)
-        rows = _load_rows(path, len(span), extractor) if path is not None else None
-        if rows is not None:
-            progress(task, span.stop, len(source))
+        paths = [_cache_path(options.cache, digests, extractor, device) for extractor in extractors]
+        cached = [_load_rows(path, len(span), each) for path, each in zip(paths, extractors, strict=True)]
+        missing = [place for place, rows in enumerate(cached) if rows is None]
+        wanted = [extractors[place] for place in missing]
+        found = dict(enumerate(cached))
+        if wanted:
+            extracted = _extract_block(source, span, wanted, options, device, task=task, progress=progress)
+            found |= zip(missing, extracted, strict=True)
         else:
-            rows = _extract_block(source, span, extractor, options, device, task=task, progress=progress)
-            # A block with notes or gaps is read again every time, so that its warnings are given every time.
-            if path is not None and source.is_clean(span):
-                _save_rows(path, rows)
-        n_rows += len(rows.features)
-        yield digests, rows
+            progress(task, span.stop, len(source))
+        # A block with notes or gaps is read again every time, so that its warnings are given every time.
+        if source.is_clean(span):
+            for place in missing:
+                _save_rows(paths[place], found[place])
+        rows_of_all = [rows for rows in found.values() if rows is not None]
+        n_rows += len(rows_of_all[0].features)
+        yield digests, rows_of_all
     if n_rows == 0:
         raise InputError(f"{source.origin}: none of its {len(source)} pictures could be read")
 
@@ -184,8 +215,10 @@ def _cache_path(cache: Path | None, digests: bytes, extractor: FeatureExtractor,
     return cache / f"{key}.npz"
 
 
-def _load_rows(path: Path, n: int, extractor: FeatureExtractor) -> Rows | None:
+def _load_rows(path: Path | None, n: int, extractor: FeatureExtractor) -> Rows | None:
     """The cached block, or None when there is none; a damaged file counts as none and is written anew."""
+    if path is None:
+        return None
     try:
         # Opened here, because numpy leaves a damaged file open.
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
@@ -195,7 +228,9 @@ def _load_rows(path: Path, n: int, extractor: FeatureExtractor) -> Rows | None:
     return rows if rows.features.shape == (n, extractor.dim) else None
 
 
-def _save_rows(path: Path, rows: Rows) -> None:
+def _save_rows(path: Path | None, rows: Rows | None) -> None:
+    if path is None or rows is None:
+        return
     arrays = {"features": rows.features} | ({"logits": rows.logits} if rows.logits is not None else {})
     content = io.BytesIO()
     np.savez(content, allow_pickle=False, **arrays)
@@ -208,28 +243,34 @@ def _save_rows(path: Path, rows: Rows) -> None:
 def _extract_block(
     source: ImageSource,
     span: range,
-    extractor: FeatureExtractor,
+    extractors: Sequence[FeatureExtractor],
     options: ExtractionOptions,
     device: torch.device,
     *,
     task: str,
     progress: Progress,
-) -> Rows:
-    at_once = CPU_CHUNK if device.type == "cpu" else options.batch_size
-    features, logits = [np.empty((0, extractor.dim), np.float32)], []
-    waiting: list[tuple[int, Tensor]] = []
-    for index, prepared in _decoded_ahead(source, span, extractor, options.workers):
+) -> list[Rows]:
+    """Each extractor's rows of the pictures in `span` that can be read."""
+    on_cpu = device.type == "cpu"
+    at_once = CPU_CHUNK if on_cpu else options.batch_size
+    parts: list[list[Rows]] = [[Rows(np.empty((0, each.dim), np.float32), None)] for each in extractors]
+    waiting: list[tuple[int, list[Tensor]]] = []
+    for index, prepared in _decoded_ahead(source, span, extractors, options.workers):
         if prepared is not None:
             waiting.append((index, prepared))
         if waiting and (len(waiting) == at_once or index == span[-1]):
-            rows = _extract_batch(source, waiting, extractor, device, pad_to=CPU_CHUNK if device.type == "cpu" else 0)
-            features.append(rows.features)
-            if rows.logits is not None:
-                logits.append(rows.logits)
+            for place, extractor in enumerate(extractors):
+                batch = [(picture, tensors[place]) for picture, tensors in waiting]
+                parts[place].append(_extract_batch(source, batch, extractor, device, pad_to=at_once if on_cpu else 0))
             waiting = []
         if not waiting:
             progress(task, index + 1, len(source))
-    return Rows(np.concatenate(features), np.concatenate(logits) if logits else None)
+    return [_joined(rows) for rows in parts]
+
+
+def _joined(parts: list[Rows]) -> Rows:
+    logits = [rows.logits for rows in parts if rows.logits is not None]
+    return Rows(np.concatenate([rows.features for rows in parts]), np.concatenate(logits) if logits else None)
 
 
 def _extract_batch(
@@ -264,16 +305,19 @@ def _extract_batch(
 
 
 def _decoded_ahead(
-    source: ImageSource, span: range, extractor: FeatureExtractor, workers: int
-) -> Iterator[tuple[int, Tensor | None]]:
-    """Index and prepared picture, in order; None for one that is left out. `workers` threads run ahead."""
+    source: ImageSource, span: range, extractors: Sequence[FeatureExtractor], workers: int
+) -> Iterator[tuple[int, list[Tensor] | None]]:
+    """Index and picture as each extractor wants it, in order; None for one that is left out.
 
-    def prepare(index: int) -> tuple[Decoded | Unreadable, Tensor | None]:
+    `workers` threads run ahead.
+    """
+
+    def prepare(index: int) -> tuple[Decoded | Unreadable, list[Tensor]]:
         read = source.read(index)
         if isinstance(read, Unreadable):
-            return read, None
+            return read, []
         # The pixels are dropped here: a long queue of large pictures would not fit.
-        return read._replace(pixels=read.pixels[:0]), extractor.prepare(read.pixels)
+        return read._replace(pixels=read.pixels[:0]), [extractor.prepare(read.pixels) for extractor in extractors]
 
     for index, (read, prepared) in zip(span, _in_order(prepare, span, workers), strict=True):
         yield index, prepared if source.record(index, read) else None

@@ -88,29 +88,24 @@ def frechet_estimate(
     error takes eigenvectors and two products [N, D] × [D, D] more; `standard_error=False` saves them.
     """
     one, two = _sides(reference, generated, reference_features, generated_features)
-    overlap = _overlap(one, two, vectors=standard_error and (one.features is not None or two.features is not None))
-    mean_term = float(np.square(one.mean - two.mean).sum())
-    traces = float(one.variances.sum() + two.variances.sum())
-    bound = 2 * overlap.error + len(one.mean) * EPS * (traces + mean_term)
-    value = mean_term + (traces - 2 * overlap.nuclear_norm)
-    if value < -bound:
-        raise InputError(
-            f"the Fréchet distance came out as {value:.3g}, beyond rounding ({bound:.1g}): a covariance is damaged"
+    return _measured(one, two, vectors=standard_error and (one.features is not None or two.features is not None))[0]
+
+
+def frechet_estimate_and_influence(
+    reference: Statistics | ArrayLike,
+    generated: Statistics | ArrayLike,
+    *,
+    reference_features: ArrayLike | None = None,
+    generated_features: ArrayLike | None = None,
+) -> tuple[FrechetEstimate, FrechetInfluence]:
+    """`frechet_estimate` and `frechet_influence` of one decomposition; raises as the latter does."""
+    one, two = _sides(reference, generated, reference_features, generated_features)
+    estimate, influence = _measured(one, two, vectors=True)
+    if influence.reference is None and influence.generated is None:
+        raise TooFewSamples(
+            "the influence of samples needs features, and covariances of full rank on both sides (n > D)"
         )
-    value = max(value, 0.0)
-    errors = [None if values is None else _standard_error(values) for values in _influence(one, two, overlap)]
-    return FrechetEstimate(
-        value=value,
-        mean_term=mean_term,
-        covariance_term=value - mean_term,
-        numeric_bound=bound,
-        method=overlap.method,
-        dim=len(one.mean),
-        n_reference=one.n,
-        n_generated=two.n,
-        standard_error_reference=errors[0],
-        standard_error_generated=errors[1],
-    )
+    return estimate, influence
 
 
 def frechet_influence(
@@ -125,13 +120,38 @@ def frechet_influence(
     Raises `TooFewSamples` unless features are known and both covariances have full rank, for which each side needs n
     > D.
     """
-    one, two = _sides(reference, generated, reference_features, generated_features)
-    influence = _influence(one, two, _overlap(one, two, vectors=True))
-    if influence.reference is None and influence.generated is None:
-        raise TooFewSamples(
-            "the influence of samples needs features, and covariances of full rank on both sides (n > D)"
+    return frechet_estimate_and_influence(
+        reference, generated, reference_features=reference_features, generated_features=generated_features
+    )[1]
+
+
+def _measured(one: _Gaussian, two: _Gaussian, *, vectors: bool) -> tuple[FrechetEstimate, FrechetInfluence]:
+    """The estimate, and the influence of the samples where `vectors` asks for it and the sides allow it."""
+    overlap = _overlap(one, two, vectors=vectors)
+    mean_term = float(np.square(one.mean - two.mean).sum())
+    traces = float(one.variances.sum() + two.variances.sum())
+    bound = 2 * overlap.error + len(one.mean) * EPS * (traces + mean_term)
+    value = mean_term + (traces - 2 * overlap.nuclear_norm)
+    if value < -bound:
+        raise InputError(
+            f"the Fréchet distance came out as {value:.3g}, beyond rounding ({bound:.1g}): a covariance is damaged"
         )
-    return influence
+    value = max(value, 0.0)
+    influence = _influence(one, two, overlap)
+    errors = [None if values is None else _standard_error(values) for values in influence]
+    estimate = FrechetEstimate(
+        value=value,
+        mean_term=mean_term,
+        covariance_term=value - mean_term,
+        numeric_bound=bound,
+        method=overlap.method,
+        dim=len(one.mean),
+        n_reference=one.n,
+        n_generated=two.n,
+        standard_error_reference=errors[0],
+        standard_error_generated=errors[1],
+    )
+    return estimate, influence
 
 
 def _standard_error(influence: Array) -> float:

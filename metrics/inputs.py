@@ -21,7 +21,7 @@ from paragone.data.files import file_digest
 from paragone.data.images import ImageSource, OnError, read_images
 from paragone.metrics.catalogue import Metric, metric_named
 from paragone.metrics.feature_statistics import FeatureStatistics, ForeignStatistics, Statistics
-from paragone.metrics.statistics_files import load_statistics
+from paragone.metrics.statistics_files import PICKLES, load_statistics
 
 if TYPE_CHECKING:
     from paragone.metrics.extractors.base import FeatureExtractor
@@ -49,8 +49,11 @@ class Given:
         return len(self.pictures) if self.pictures is not None else None
 
 
-def open_side(role: str, source: Source, *, on_error: OnError) -> Given:
-    """What `source` is; raises `InputError` or `UsageError` that names it when it is nothing of use."""
+def open_side(role: str, source: Source, *, on_error: OnError = "raise", features: str = "") -> Given:
+    """What `source` is; raises `InputError` or `UsageError` that names it when it is nothing of use.
+
+    `features`: the extractor's name, for files that hold the statistics of several.
+    """
     if isinstance(source, FeatureStatistics | ForeignStatistics):
         return Given(role, f"{role} statistics", statistics=source, digest=_statistics_digest(source))
     if isinstance(source, np.ndarray) and source.ndim == 2:
@@ -59,13 +62,15 @@ def open_side(role: str, source: Source, *, on_error: OnError) -> Given:
         )
     if not isinstance(source, np.ndarray | ImageSource) and is_statistics_file(Path(source)):
         path = Path(source)
-        return Given(role, str(path), statistics=load_statistics(path), digest=file_digest(path))
+        return Given(role, str(path), statistics=load_statistics(path, features=features), digest=file_digest(path))
     pictures = read_images(source, on_error=on_error)
     return Given(role, pictures.origin, pictures=pictures)
 
 
 def is_statistics_file(path: Path) -> bool:
-    """Whether `path` is an .npz of statistics rather than of images; one that holds both counts as images."""
+    """Whether `path` is statistics, .pkl or .npz, rather than images; an .npz that holds both counts as images."""
+    if path.suffix.lower() in PICKLES and path.is_file():
+        return True
     if path.suffix.lower() != ".npz" or not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
@@ -107,9 +112,9 @@ def uses(row: Metric, role: str) -> bool:
     """Whether a metric looks at that side: inception_score and authenticity do not look at the reference."""
     if role == "training":
         return "training" in row.requires
-    if role == "reference":
-        return "training" not in row.requires and bool(row.requires & {"statistics", "features"})
-    return True
+    if role == "reference" and "training" in row.requires:
+        return "reference" in row.requires
+    return role != "reference" or bool(row.requires & {"statistics", "features"})
 
 
 def _obstacle(row: Metric, sides: Mapping[str, Given]) -> str:
@@ -132,6 +137,20 @@ def check_numbers(rows: Sequence[Metric], counts: Mapping[str, tuple[str, int | 
         for role, (origin, n) in counts.items():
             if uses(row, role) and n is not None and n < row.min_n:
                 raise TooFewSamples(f"{origin}: {row.name} needs at least {row.min_n} pictures, there are {n}")
+
+
+def check_contributions(rows: Sequence[Metric], sides: Mapping[str, Given], extractor: FeatureExtractor | None) -> None:
+    """Raise `UsageError` or `TooFewSamples` unless each generated picture's contribution to fd is defined: n > D."""
+    if all(row.name != "fd" for row in rows):
+        raise UsageError("contributions of pictures are to fd, which is not asked for; add --metric fd")
+    if sides["generated"].pictures is None or extractor is None:
+        raise UsageError(f"{sides['generated'].origin} is statistics, and only pictures have contributions")
+    for side in (sides["reference"], sides["generated"]):
+        if side.n is not None and side.n <= extractor.dim:
+            raise TooFewSamples(
+                f"{side.origin}: contributions to fd need more pictures than dimensions on both sides; there are "
+                f"{side.n} for the {extractor.dim} of {extractor.name}"
+            )
 
 
 # ---- Features that the sides share ---------------------------------------------------------------------------------

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from paragone.data.errors import NotComparable, TooFewSamples, UsageError
-from paragone.metrics.feature_statistics import as_features
-from paragone.metrics.neighbours import distance_blocks, neighbour_distances, within
+from paragone.metrics.neighbours import Distances, as_rows, neighbour_distances
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,7 @@ def precision_recall(reference: ArrayLike, generated: ArrayLike, *, k: int = 3) 
     All four depend on N and M as well as on the distributions: compare only numbers of equal sizes. Memory does not
     grow with N × M. Raises `TooFewSamples` unless both sides have more than `k` samples.
     """
-    real, fake = as_features(reference, name="reference"), as_features(generated, name="generated")
+    real, fake = as_rows(reference, name="reference"), as_rows(generated, name="generated")
     if real.shape[1] != fake.shape[1]:
         raise NotComparable(f"reference has {real.shape[1]} dimensions, generated {fake.shape[1]}; use one extractor")
     if k < 1:
@@ -49,11 +48,12 @@ def precision_recall(reference: ArrayLike, generated: ArrayLike, *, k: int = 3) 
     n_balls = np.zeros(m, dtype=np.int64)  # reference balls about each generated sample
     recalled = np.zeros(n, dtype=np.bool_)
     covered = np.zeros(n, dtype=np.bool_)
-    for block in distance_blocks(fake, real):
-        in_real_ball = within(block, radii_real[None, :], fake, real)
-        n_balls[block.rows] = in_real_ball.sum(axis=1)
-        covered |= in_real_ball.any(axis=0)
-        recalled |= within(block, radii_fake[block.rows, None], fake, real).any(axis=0)
+    distances = Distances(fake, real)
+    for tile in distances.tiles():
+        in_real_ball = distances.within(tile, radii_real[None, tile.columns])
+        n_balls[tile.rows] += in_real_ball.sum(axis=1)
+        covered[tile.columns] |= in_real_ball.any(axis=0)
+        recalled[tile.columns] |= distances.within(tile, radii_fake[tile.rows, None]).any(axis=0)
     return PrecisionRecall(
         precision=float((n_balls > 0).mean()),
         recall=float(recalled.mean()),

@@ -2,7 +2,8 @@
 
 Our file holds `schema`, `n`, `mean`, the upper triangle of the scatter row by row, and the tags; for n ≥ 2 also `mu`
 and `sigma` (ddof 1), the keys of pytorch-fid (github.com/mseitzer/pytorch-fid) and EDM. Their files hold nothing but
-those two.
+those two; ADM's also `mu_s` and `sigma_s`, of the spatial features of its sFID. EDM2 (github.com/NVlabs/edm2) keeps a
+pickle of `num_images` and one pair of `mu` and `sigma` for each metric, which is read by `paragone.metrics.pickles`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from paragone.data.errors import InputError
 from paragone.data.files import write_atomically
 from paragone.metrics.feature_statistics import FeatureStatistics, ForeignStatistics, Statistics
+from paragone.metrics.pickles import read_numpy_pickle
 
 SCHEMA = "paragone.statistics/1"
 
@@ -42,25 +44,58 @@ def save_statistics(statistics: FeatureStatistics, path: str | Path) -> None:
     write_atomically(Path(path), content.getvalue())
 
 
-def load_statistics(path: str | Path) -> Statistics:
-    """Read our file, or one with `mu` and `sigma` of pytorch-fid, EDM, clean-fid or ADM.
+def load_statistics(path: str | Path, *, features: str = "") -> Statistics:
+    """Read our file, or one with `mu` and `sigma` of pytorch-fid, EDM, EDM2 (.pkl), clean-fid or ADM.
 
-    Another tool's file gives `ForeignStatistics`, whose n is unknown. Raises `InputError` that names the file.
+    `features`, the name of an extractor, says which statistics are meant where a file has several. Another tool's .npz
+    gives `ForeignStatistics`, whose n is unknown. Raises `InputError` that names the file.
     """
+    if Path(path).suffix.lower() in PICKLES:
+        return _edm2_statistics(Path(path), features)
     arrays = _read_arrays(Path(path))
     if "schema" in arrays:
         return _our_statistics(arrays, path)
-    if "mu" not in arrays or "sigma" not in arrays:
+    keys = ("mu_s", "sigma_s") if features == SPATIAL and "mu_s" in arrays else ("mu", "sigma")
+    if any(key not in arrays for key in keys):
         raise InputError(
             f"{path}: no feature statistics in it (keys: {', '.join(sorted(arrays)) or 'none'}; wanted: mu, sigma)"
         )
-    for key in ("mu", "sigma"):
+    for key in keys:
         if arrays[key].dtype.kind not in "fiu":
             raise InputError(f"{path}: {key} has dtype {arrays[key].dtype}, not numbers")
-    return ForeignStatistics(arrays["mu"], arrays["sigma"], source=str(path))
+    return ForeignStatistics(arrays[keys[0]], arrays[keys[1]], source=str(path))
 
 
-_WANTED = ("schema", "n", "mean", "scatter_upper", "extractor", "protocol", "mu", "sigma")
+def _edm2_statistics(path: Path, features: str) -> FeatureStatistics:
+    """The entry of an EDM2 file that `features` means, or its only one. The covariance has ddof 1."""
+    found = read_numpy_pickle(path)
+    document: dict[Any, Any] = found if isinstance(found, dict) else {}
+    entries = {key: value for key, value in document.items() if isinstance(value, dict)}
+    key = next((key for prefix, key in EDM2_ENTRIES.items() if features.startswith(prefix)), None)
+    if key not in entries:
+        key = next(iter(entries)) if len(entries) == 1 else None
+    if key is None:
+        known = ", ".join(map(str, entries)) or "nothing"
+        raise InputError(f"{path}: no statistics for {features or 'unnamed features'} in it (it has {known})")
+    n: Any = document.get("num_images")
+    mean: Any = entries[key].get("mu")
+    sigma: Any = entries[key].get("sigma")
+    arrays = isinstance(mean, np.ndarray) and isinstance(sigma, np.ndarray)
+    if not arrays or not isinstance(n, int | np.integer) or n < 2:
+        raise InputError(f"{path}: damaged, it lacks num_images, or mu and sigma of {key}")
+    try:
+        return FeatureStatistics(int(n), mean, sigma * (int(n) - 1))
+    except (InputError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+PICKLES = (".pkl", ".pickle")
+EDM2_ENTRIES = {
+    "inception": "fid",
+    "dinov2": "fd_dinov2",
+}  # our extractors' names, and what EDM2 calls their statistics
+SPATIAL = "inception:sfid"
+_WANTED = ("schema", "n", "mean", "scatter_upper", "extractor", "protocol", "mu", "sigma", "mu_s", "sigma_s")
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:

@@ -23,14 +23,12 @@ if TYPE_CHECKING:
     from paragone.arena import Store, build_leaderboard, fit_bradley_terry, fit_davidson, fit_elo
     from paragone.data import Battle, GeneratorAdapter, Prompt, Sample, Vote, Winner, read_images
     from paragone.judges import Judge, judge_battles
-    from paragone.metrics import (
-        FeatureStatistics,
-        compute_metrics,
-        frechet_distance,
-        inception_score,
-        kernel_distance,
-        precision_recall,
-    )
+    from paragone.metrics.compute import compute_metrics
+    from paragone.metrics.feature_statistics import FeatureStatistics
+    from paragone.metrics.frechet import frechet_distance
+    from paragone.metrics.inception_score import inception_score
+    from paragone.metrics.kernel import kernel_distance
+    from paragone.metrics.precision_recall import precision_recall
 
 _HOMES = {
     "paragone.arena": ("Store", "build_leaderboard", "fit_bradley_terry", "fit_davidson", "fit_elo"),

@@ -21,6 +21,10 @@ COMMANDS = {
         "paragone.cli.metrics:metrics",
         "Compare generated images with a reference: FD, KID, precision, recall …",
     ),
+    "compare": (
+        "paragone.cli.compare:compare",
+        "Compare two results files, or two generated sets against one reference.",
+    ),
     "stats": ("paragone.cli.stats:stats", "Make, merge and show feature statistics files."),
     "rate": ("paragone.cli.rate:rate", "Turn a file of pairwise votes into ratings with intervals."),
     "leaderboard": ("paragone.cli.leaderboard:leaderboard", "Print the leaderboard of a project folder."),

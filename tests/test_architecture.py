@@ -60,10 +60,17 @@ def test_libraries_stay_in_their_rooms(path: Path) -> None:
         assert "sqlalchemy" not in tops
 
 
+# The one reader of another tool's pickles: it subclasses Unpickler to refuse every name but numpy's plain arrays, which
+# tests/metrics/test_pickles.py tries to get around.
+MAY_IMPORT_PICKLE = ROOT / "metrics" / "pickles.py"
+
+
 def test_no_pickle_and_no_unsafe_loading() -> None:
     for path in ALL_SOURCES:
         tree = ast.parse(path.read_text())
-        assert not imported_modules(path) & {"pickle", "cloudpickle", "joblib", "dill", "shelve"}, path
+        allowed = {"pickle"} if path == MAY_IMPORT_PICKLE else set()
+        unsafe = {"pickle", "cloudpickle", "joblib", "dill", "shelve"} - allowed
+        assert not imported_modules(path) & unsafe, path
         for node in ast.walk(tree):
             if isinstance(node, ast.Call):
                 name = ast.unparse(node.func)

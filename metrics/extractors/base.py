@@ -1,4 +1,4 @@
-"""What a feature extractor is, and the one way in which ours resize."""
+"""What a feature extractor is."""
 
 from __future__ import annotations
 
@@ -9,11 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from paragone.data.errors import UsageError
-
-PARAGONE_PROTOCOL = "paragone"
 
 
 class FeatureExtractor(Protocol):
@@ -48,29 +45,6 @@ class LoadExtractor(Protocol):
     """How an extractor is made: a row of the table leads to such a function."""
 
     def __call__(self, *, weights: Path | None, protocol: str) -> FeatureExtractor: ...
-
-
-def to_planes(image: NDArray[np.uint8]) -> Tensor:
-    """RGB uint8 [H, W, 3] → float32 [3, H, W] in 0..255."""
-    return torch.from_numpy(image).permute(2, 0, 1).float()
-
-
-def resize_clean(planes: Tensor, size: int) -> Tensor:
-    """[C, H, W] in 0..255 → [C, size, size] by antialiased bicubic interpolation in floating point, clamped, unrounded.
-
-    This is the resizing of clean-fid (Parmar, Zhang & Zhu 2022, arXiv:2104.11222). The aspect ratio is not kept.
-    """
-    if planes.shape[-2:] == (size, size):
-        return planes
-    resized = functional.interpolate(planes[None], (size, size), mode="bicubic", antialias=True, align_corners=False)
-    return resized[0].clamp(0.0, 255.0)
-
-
-def canonical_protocol(protocol: str, known: dict[str, str], *, extractor: str) -> str:
-    """The protocol that `protocol` names, after aliases; raises `UsageError` when the extractor has no such one."""
-    if protocol not in known:
-        raise UsageError(f"protocol {protocol!r}: the extractor {extractor} knows {', '.join(known)}")
-    return known[protocol]
 
 
 def refuse_weights(weights: Path | None, *, extractor: str) -> None:

@@ -22,7 +22,8 @@ from torch.nn import functional
 from paragone.data.errors import InputError, MissingWeights
 from paragone.data.files import file_digest, write_atomically
 from paragone.data.progress import Progress, silent
-from paragone.metrics.extractors.base import PARAGONE_PROTOCOL, canonical_protocol, to_planes
+from paragone.metrics.extractors.resize import to_planes
+from paragone.metrics.protocols import PARAGONE, check_protocol
 
 SIZE_PX = 8
 N_CLASSES = 10
@@ -68,7 +69,7 @@ class DigitsNetwork(nn.Module):
 
 def load(*, weights: Path | None, protocol: str) -> DigitsExtractor:
     """The extractor `digits`; raises `MissingWeights` unless `weights` names a file."""
-    canonical_protocol(protocol, {PARAGONE_PROTOCOL: PARAGONE_PROTOCOL}, extractor="digits")
+    check_protocol(protocol, [PARAGONE], extractor="digits")
     if weights is None or not weights.is_file():
         found = "none is named" if weights is None else f"no such file: {weights}"
         raise MissingWeights(
@@ -82,7 +83,7 @@ class DigitsExtractor:
     """RGB of any size → 64 features and 10 logits."""
 
     warnings: tuple[str, ...] = ()
-    protocol = PARAGONE_PROTOCOL
+    protocol = PARAGONE
     resize = f"area-{SIZE_PX}"
     dim = DIM
     has_logits = True

@@ -23,13 +23,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from paragone.metrics.extractors.base import (
-    PARAGONE_PROTOCOL,
-    canonical_protocol,
-    refuse_weights,
-    resize_clean,
-    to_planes,
-)
+from paragone.metrics.extractors.base import refuse_weights
+from paragone.metrics.extractors.resize import resize_clean, to_planes
+from paragone.metrics.protocols import PARAGONE, check_protocol
 
 NAME = "gist-1"  # a change to the formula or to a constant below is a new name
 SIZE_PX = 64
@@ -47,7 +43,7 @@ OPPONENT = ((0.299, 0.587, 0.114), (0.5, -0.5, 0.0), (0.25, 0.25, -0.5))
 def load(*, weights: Path | None, protocol: str) -> Gist:
     """The extractor `gist`; raises `UsageError` when weights or another protocol than its own are asked for."""
     refuse_weights(weights, extractor="gist")
-    canonical_protocol(protocol, {PARAGONE_PROTOCOL: PARAGONE_PROTOCOL}, extractor="gist")
+    check_protocol(protocol, [PARAGONE], extractor="gist")
     return Gist()
 
 
@@ -56,7 +52,7 @@ class Gist:
 
     name = NAME
     warnings: tuple[str, ...] = ()
-    protocol = PARAGONE_PROTOCOL
+    protocol = PARAGONE
     resize = f"clean-{SIZE_PX}"
     fingerprint = NAME
     has_logits = False

@@ -18,7 +18,8 @@ _OPTIONS = (
         default="gist",
         show_default=True,
         metavar="NAME",
-        help="The feature extractor: gist (no weights), inception (FID's network), digits, or module:attribute.",
+        help="The feature extractor: gist (no weights), inception (FID's network), dinov2, clip, digits, or "
+        "module:attribute.",
     ),
     click.option("--weights", type=click.Path(path_type=Path), metavar="FILE", help="The extractor's weights."),
     click.option(
@@ -59,9 +60,27 @@ _OPTIONS = (
 )
 
 
+_SEVERAL = click.option(
+    "--features",
+    multiple=True,
+    default=("gist",),
+    show_default=True,
+    metavar="NAME",
+    help="An extractor: gist (no weights), inception (FID's network), dinov2, clip, digits, or module:attribute. "
+    "Repeat it for more; each picture is then decoded once for all.",
+)
+
+
 def extraction_options(command: C) -> C:
     """Add the options to a command, in the order of the table."""
     for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def extraction_options_of_several(command: C) -> C:
+    """The same options, with a `--features` that may be repeated."""
+    for option in reversed((_SEVERAL, *_OPTIONS[1:])):
         command = option(command)
     return command
 

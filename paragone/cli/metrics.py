@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from paragone.cli.extraction import extraction_options, feature_cache
+from paragone.cli.extraction import extraction_options_of_several, feature_cache
+
+CONTRIBUTIONS = "paragone.per-image/1"
 
 if TYPE_CHECKING:
     from paragone.data.records import MetricResult
@@ -21,21 +23,30 @@ if TYPE_CHECKING:
     "metric_names",
     multiple=True,
     metavar="NAME",
-    help="A metric to compute; repeat it for more. fd (also called fid), kid, inception_score, precision, recall, "
-    "density, coverage, authenticity. Without it: all that the two sides allow but inception_score.",
+    help="A metric to compute; repeat it for more. Of features: fd (also called fid), fd_infinity, kid, cmmd, mind, "
+    "vendi, inception_score, precision, recall, density, coverage, rarity; with --training also authenticity, "
+    "near_duplicates, c_t. Of pixels: psnr, ssim, ms_ssim (pairs with REF), colourfulness, sharpness, duplicates. "
+    "Without it: fd, kid, precision, recall, density, coverage, as far as the two sides allow.",
 )
 @click.option("--training", metavar="DIR", help="What the generator was trained on: for authenticity.")
-@extraction_options
+@extraction_options_of_several
 @click.option("--cache", type=click.Path(path_type=Path), metavar="DIR", help="Keep features in this folder.")
 @click.option("--no-cache", is_flag=True, help="Keep no features. By default they go to $PARAGONE_HOME/features.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random subsets and splits.")
+@click.option(
+    "--per-image",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write what each generated picture contributes to fd, greatest first, to FILE (.csv, .json or .parquet). "
+    "Needs more pictures than feature dimensions on both sides.",
+)
 @click.option("--json", "json_target", metavar="FILE|-", help="Write the results as JSON to FILE, or to stdout with -.")
 def metrics(
     generated: str,
     reference: str,
     metric_names: tuple[str, ...],
     training: str | None,
-    features: str,
+    features: tuple[str, ...],
     weights: Path | None,
     protocol: str,
     device: str,
@@ -45,19 +56,25 @@ def metrics(
     cache: Path | None,
     no_cache: bool,
     seed: int,
+    per_image: Path | None,
     json_target: str | None,
 ) -> None:
     """Compare generated images with a reference: FD, KID, precision, recall …
 
     GENERATED and REF are folders (read recursively), zip or tar files, .npz or .npy arrays of images, .txt lists of
-    paths, or .npz files of feature statistics.
+    paths, .parquet files of pictures, or .npz files of feature statistics. Under torchrun, all processes share the
+    work.
     """
     from paragone.cli.output import check_writable, progress_bars, write_json
+    from paragone.cli.tables import check_table, write_table
     from paragone.metrics.compute import compute_metrics
+    from paragone.metrics.distributed import ranks_of_this_run
 
-    check_writable(json_target)
-    folder = feature_cache(cache, no_cache=no_cache)
-    with progress_bars() as progress:
+    with ranks_of_this_run() as ranks, progress_bars() as progress:
+        with ranks.step():
+            check_writable(json_target)
+            check_table(per_image)
+            folder = feature_cache(cache, no_cache=no_cache)
         report = compute_metrics(
             generated,
             reference,
@@ -72,8 +89,14 @@ def metrics(
             cache=folder,
             on_error=on_error,
             seed=seed,
+            per_image=per_image is not None,
+            ranks=ranks,
             progress=progress,
         )
+    if not ranks.first:
+        return
+    if per_image is not None:
+        write_table([row._asdict() for row in report.contributions], per_image, schema=CONTRIBUTIONS)
     if json_target:
         write_json(report.to_dict(), json_target)
     if json_target != "-":
@@ -86,13 +109,16 @@ def _print_table(results: tuple[MetricResult, ...]) -> None:
     from rich.table import Table
 
     from paragone.cli.output import stdout
+    from paragone.cli.tables import print_table
 
-    table = Table("metric", "better", box=None)
+    several = len({result.extractor for result in results if result.extractor is not None}) > 1
+    table = Table("metric", *(["features"] if several else []), "better", box=None)
     for heading in ("value", "± SE", "95 % interval", "n gen.", "n ref."):
         table.add_column(heading, justify="right", no_wrap=True)
     for result in results:
         table.add_row(
             result.metric,
+            *([result.extractor or ""] if several else []),
             "higher" if result.higher_is_better else "lower",
             f"{result.value:.5g}",
             "" if result.standard_error is None else f"{result.standard_error:.2g}",
@@ -100,7 +126,7 @@ def _print_table(results: tuple[MetricResult, ...]) -> None:
             str(result.n_generated),
             "" if result.n_reference is None else str(result.n_reference),
         )
-    stdout.print(table)
+    print_table(table)
     for result in results:
         stdout.print(f"[dim]{escape(result.signature)}[/dim]", soft_wrap=True)
 

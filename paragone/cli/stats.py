@@ -71,19 +71,25 @@ def make(
     on_error: Literal["raise", "skip"],
     shard: str | None,
 ) -> None:
-    """Make the statistics of SOURCE; the word `make` may be left out."""
+    """Make the statistics of SOURCE; the word `make` may be left out. Under torchrun, all processes share the work."""
     from paragone.cli.output import check_writable, progress_bars, stderr
     from paragone.data.images import read_images
-    from paragone.metrics.features import ExtractionOptions, extract_statistics, open_extractor
+    from paragone.metrics.distributed import extract_statistics_together, ranks_of_this_run
+    from paragone.metrics.features import ExtractionOptions, open_extractor
 
-    check_writable(str(output))
-    options = ExtractionOptions(device, batch_size, workers)
-    pictures = read_images(source, on_error=on_error)
-    if shard is not None:
-        pictures = pictures.shard(*_parse_shard(shard))
-    extractor = open_extractor(features, weights=weights, protocol=protocol)
-    with progress_bars() as progress:
-        found = extract_statistics(pictures, extractor, options, task="features", progress=progress)
+    with ranks_of_this_run() as ranks, progress_bars() as progress:
+        with ranks.step():
+            check_writable(str(output))
+            options = ExtractionOptions(device, batch_size, workers)
+            pictures = read_images(source, on_error=on_error)
+            if shard is not None:
+                pictures = pictures.shard(*_parse_shard(shard))
+            extractor = open_extractor(features, weights=weights, protocol=protocol)
+        found = extract_statistics_together(
+            pictures, extractor, options, task="features", ranks=ranks, progress=progress
+        )
+    if found is None:
+        return
     found.save(output)
     for line in (*extractor.warnings, *pictures.warnings):
         stderr.print(f"warning: {line}", soft_wrap=True, markup=False)

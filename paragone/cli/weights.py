@@ -27,7 +27,7 @@ def list_weights() -> None:
         lines = {
             "": known.name,
             "what": f"{known.source}; for --features {known.extractor}",
-            "bytes": f"{known.size_bytes:,}",
+            "size": known.size,
             "sha256": known.sha256,
             "from": known.url,
             "file": f"{path} ({'here' if path.is_file() else 'not here'})",
@@ -43,9 +43,10 @@ def verify(names: tuple[str, ...], file: Path | None) -> None:
     """Compare weights with their known sha256: those in the cache, or FILE. Exits with 2 unless all are right."""
     from paragone.cli.output import stdout
     from paragone.data.errors import InputError, UsageError
-    from paragone.metrics.weights import KNOWN_WEIGHTS, find_weights, known_weights
+    from paragone.metrics.weights import KNOWN_WEIGHTS, find_weights, known_weights, weights_folder
 
-    rows = [known_weights(name) for name in names] or list(KNOWN_WEIGHTS)
+    here = [known for known in KNOWN_WEIGHTS if file is None and (weights_folder() / known.file_name).is_file()]
+    rows = [known_weights(name) for name in names] or here or list(KNOWN_WEIGHTS)
     if file is not None and len(rows) != 1:
         raise UsageError("--weights FILE: say which weights it should be, NAME --weights FILE")
     for known in rows:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn.datasets
 from numpy.typing import NDArray
@@ -15,7 +16,9 @@ from PIL import Image
 
 from paragone.__main__ import COMMANDS, main
 from paragone.cli.metrics import metrics
+from paragone.cli.tables import check_table, write_table
 from paragone.metrics import ALL_METRICS, FeatureStatistics
+from paragone.metrics.picture_metrics import PICTURE_METRICS
 
 PHOTOGRAPHS = [Path(sklearn.datasets.__file__).parent / "images" / name for name in ("china.jpg", "flower.jpg")]
 KEYS = {
@@ -109,6 +112,39 @@ def test_table_and_file(capsys: pytest.CaptureFixture[str], sets: dict[str, Path
     assert lines[3:] == [result["signature"] for result in document["results"]]
 
 
+@pytest.mark.parametrize("suffix", ["csv", "json", "parquet"])
+def test_contributions_are_written_as_the_suffix_says(tmp_path: Path, suffix: str) -> None:
+    rows = [{"name": "b.png", "contribution": 0.5}, {"name": "a,b.png", "contribution": -0.5}]
+    path = tmp_path / f"table.{suffix}"
+    check_table(path)
+    write_table(rows, path, schema="paragone.per-image/1")
+    if suffix == "json":
+        assert json.loads(path.read_text()) == {"schema": "paragone.per-image/1", "rows": rows}
+    else:
+        read = pd.read_csv(path) if suffix == "csv" else pd.read_parquet(path)
+        assert read.to_dict("records") == rows
+
+
+def test_contributions_are_refused_before_the_work(
+    capsys: pytest.CaptureFixture[str], sets: dict[str, Path], tmp_path: Path
+) -> None:
+    arguments = [sets["fair"], "--reference", sets["reference"], "--metric", "fd"]
+    message = fails(capsys, *arguments, "--per-image", tmp_path / "x.csv")
+    assert "fair: contributions to fd need more pictures than dimensions" in message or "reference: contrib" in message
+    assert ".csv, .json, .parquet" in fails(capsys, *arguments, "--per-image", tmp_path / "x.txt")
+    assert "does not exist" in fails(capsys, *arguments, "--per-image", tmp_path / "no" / "x.csv")
+    assert not (tmp_path / "x.csv").exists()
+
+
+def test_pixels_and_features_in_one_table(capsys: pytest.CaptureFixture[str], sets: dict[str, Path]) -> None:
+    options = ["--reference", sets["fair"], "--metric", "psnr", "--metric", "kid"]
+    code, out, _ = run(capsys, sets["noisy"], *options)
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()[1:3]] == ["kid", "psnr"]
+    several = ["--features", "gist", "--features", "digits", "--weights", sets["fair"]]
+    assert "of which of gist, digits" in fails(capsys, sets["noisy"], *options, *several)
+
+
 def test_features_are_kept_by_default_and_not_with_no_cache(
     capsys: pytest.CaptureFixture[str], sets: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,7 +204,7 @@ def test_statistics_of_other_features_exit_with_3(
 def test_help_names_every_metric_and_agrees_with_the_list_of_commands() -> None:
     assert (metrics.help or "").splitlines()[0] == COMMANDS["metrics"][1]
     [option] = [parameter for parameter in metrics.params if parameter.name == "metric_names"]
-    for name in ALL_METRICS:
+    for name in (*ALL_METRICS, *PICTURE_METRICS):
         assert name in (getattr(option, "help", None) or "")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import tarfile
 import zipfile
@@ -9,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import sklearn.datasets
 from numpy.typing import NDArray
@@ -409,7 +412,7 @@ def test_damage_inside_archives_is_named(tmp_path: Path) -> None:
 
 
 def test_member_that_claims_to_be_huge_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("paragone.data.images.MAX_FILE_BYTES", 10)
+    monkeypatch.setattr("paragone.data.image_containers.MAX_FILE_BYTES", 10)
     with pytest.raises(UnreadableImage, match="decompression bomb"):
         list(read_images(make_zip(tmp_path / "a.zip", {"a.png": png(3)})))
 
@@ -421,3 +424,165 @@ def test_reading_again_counts_once(put: Callable[[str, bytes], Path]) -> None:
     assert len(source.skipped) == 1
     assert isinstance(read_images(source), ImageSource)
     assert read_images(source) is source
+
+
+# ---- Hostile and large containers ------------------------------------------------------------------------------------
+
+
+def test_an_archive_that_expands_beyond_reason_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paragone.data.image_containers.ALWAYS_ALLOWED_BYTES", 100_000)
+    flat = {f"{number}.bmp": encoded(Image.new("RGB", (300, 300)), "BMP") for number in range(3)}
+    packed = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in flat.items():
+            archive.writestr(name, content)
+    make_tar(tmp_path / "bomb.tar.gz", flat, "w:gz")
+    np.savez_compressed(tmp_path / "bomb.npz", np.zeros((9, 300, 300, 3), np.uint8))
+    for name in ("bomb.zip", "bomb.tar.gz", "bomb.npz"):
+        with pytest.raises(InputError, match=rf"{name}: expands to .* refused as a decompression bomb") as caught:
+            read_images(tmp_path / name)
+        assert "\n" not in str(caught.value)
+    with zipfile.ZipFile(tmp_path / "honest.zip", "w") as archive:  # as large, but not packed
+        for name, content in flat.items():
+            archive.writestr(name, content)
+    assert len(read_images(tmp_path / "honest.zip")) == 3
+
+
+def test_expanded_files_go_when_their_readers_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    np.savez_compressed(tmp_path / "images.npz", RNG.integers(0, 256, (3, 8, 8, 3), dtype=np.uint8))
+    source = read_images(tmp_path / "images.npz")
+    assert len(list((tmp_path / "tmp").iterdir())) == 1
+    assert len(list(source)) == 3
+    del source
+    gc.collect()
+    assert list((tmp_path / "tmp").iterdir()) == []
+    packed = (tmp_path / "images.npz").read_bytes()
+    (tmp_path / "images.npz").write_bytes(packed[:60] + b"\0" * 40 + packed[100:])
+    with pytest.raises(InputError, match=r"images\.npz: not a readable"):
+        read_images(tmp_path / "images.npz")
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "twice.zip", "w") as archive:
+        archive.writestr("a.png", png(1))
+        with pytest.warns(UserWarning, match="Duplicate"):
+            archive.writestr("a.png", png(2))
+    with tarfile.open(tmp_path / "twice.tar", "w") as tar:
+        for value in (1, 2):
+            info = tarfile.TarInfo("a.png")
+            info.size = len(png(value))
+            tar.addfile(info, io.BytesIO(png(value)))
+    for name in ("twice.zip", "twice.tar"):
+        with pytest.raises(InputError, match=rf"{name}: holds 2 files called a\.png"):
+            read_images(tmp_path / name)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_python_objects_in_arrays_are_refused(tmp_path: Path, save: Callable[..., None]) -> None:
+    save(tmp_path / "objects.npz", np.array([{"a": 1}], dtype=object))
+    with pytest.raises(InputError, match=r"objects\.npz: not a readable \.npz"):
+        read_images(tmp_path / "objects.npz")
+
+
+def test_compressed_arrays_are_those_that_were_written(tmp_path: Path) -> None:
+    images = RNG.integers(0, 256, (5, 8, 9, 3), dtype=np.uint8)
+    labels = np.arange(5)
+    np.savez_compressed(tmp_path / "adm.npz", images, labels)
+    np.savez(tmp_path / "plain.npz", images, labels)
+    found, plain = read_images(tmp_path / "adm.npz"), read_images(tmp_path / "plain.npz")
+    np.testing.assert_array_equal([pixels for _, pixels in found], images)
+    assert found.digest() == plain.digest()
+
+
+# ---- Parquet ---------------------------------------------------------------------------------------------------------
+
+
+def make_parquet(path: Path, cells: list[object], *, kind: pa.DataType, **more: list[object]) -> Path:
+    table = pa.table({"image": pa.array(cells, kind), **more})
+    pq.write_table(table, path, row_group_size=2)
+    return path
+
+
+HF_IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+def test_parquet_of_hugging_face_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = [png(value) for value in range(5)]
+    cells = [{"bytes": content, "path": f"x/{9 - index}.png"} for index, content in enumerate(pictures)]
+    source = read_images(make_parquet(tmp_path / "a.parquet", cells, kind=HF_IMAGE, label=list(range(5))))
+    assert source.names == tuple(f"x/{9 - index}.png" for index in range(5))  # its own order
+    assert [int(pixels[0, 0, 0]) for _, pixels in source] == [0, 1, 2, 3, 4]
+    assert source.lossy_fraction == 0
+    groups: list[int] = []
+    read = pq.ParquetFile.read_row_group
+    monkeypatch.setattr(
+        pq.ParquetFile,
+        "read_row_group",
+        lambda self, group, **more: (groups.append(group), read(self, group, **more))[1],
+    )
+    for index in (0, 1, 2, 3, 4, 4):
+        source.read(index)
+    assert groups == [0, 1, 2]  # one at a time, and each once
+
+
+def test_parquet_of_plain_bytes(tmp_path: Path) -> None:
+    source = read_images(make_parquet(tmp_path / "a.parquet", [png(3), png(4)], kind=pa.binary(), note=["x", "y"]))
+    assert source.names == ("row 0", "row 1")
+    assert [int(pixels[0, 0, 0]) for _, pixels in source] == [3, 4]
+    assert source.lossy_fraction is None
+
+
+def test_parquet_with_nulls_names_the_row(tmp_path: Path) -> None:
+    cells = [png(1), None, png(2)]
+    path = make_parquet(tmp_path / "a.parquet", cells, kind=pa.binary())
+    with pytest.raises(UnreadableImage, match=r"a\.parquet/row 1: null instead of a picture"):
+        list(read_images(path))
+    skipping = read_images(path, on_error="skip")
+    assert [name for name, _ in skipping] == ["row 0", "row 2"]
+    assert skipping.kept_names == ("row 0", "row 2")
+    structs = [{"bytes": png(1), "path": None}, {"bytes": None, "path": None}, None]
+    source = read_images(make_parquet(tmp_path / "b.parquet", structs, kind=HF_IMAGE), on_error="skip")
+    assert [name for name, _ in source] == ["row 0"]
+    assert len(source.skipped) == 2
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"text": ["a"]}, "one column of encoded pictures .*found none"),
+        ({"a": [b"x"], "b": [b"y"]}, "found a, b; keep one"),
+        ({"image": []}, "no pictures there"),
+    ],
+)
+def test_parquet_without_pictures(tmp_path: Path, table: dict[str, list[object]], message: str) -> None:
+    columns = {name: pa.array(cells, pa.binary() if name != "text" else pa.string()) for name, cells in table.items()}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=rf"a\.parquet: .*{message}"):
+        read_images(tmp_path / "a.parquet")
+
+
+def test_damaged_parquet_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 but not really PAR1")
+    with pytest.raises(InputError, match=r"a\.parquet: not a readable parquet file"):
+        read_images(tmp_path / "a.parquet")
+
+
+# ---- Parts -----------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_found_in_parts_is_told_by_the_whole(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "set", {f"{index}.png": png(index) for index in range(6)} | {"4.png": b""})
+    whole = read_images(folder, on_error="skip")
+    positions = [1, 4, 5]
+    part = whole.part(positions)
+    assert part.names == ("1.png", "4.png", "5.png")
+    assert [name for name, _ in part] == ["1.png", "5.png"]
+    assert whole.skipped == ()
+    whole.adopt(positions, *part.findings())
+    assert whole.skipped == ("4.png",)
+    assert whole.kept_names == ("0.png", "1.png", "2.png", "3.png", "5.png")
+    assert "1 of 6 pictures were unreadable" in whole.warnings[0]
+    assert len(whole.part([])) == 0

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from paragone import __version__
+from paragone.data import images
 from paragone.data.errors import (
     InputError,
     MissingWeights,
@@ -209,6 +210,75 @@ def test_a_missing_cache_folder_is_made_and_used(tmp_path: Path) -> None:
     assert compute_metrics(GENERATED, REFERENCE, metrics=["fd"], cache=tmp_path / "a" / "b") == first
 
 
+def test_several_extractors_share_one_decoding(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    known = {name: Counting(f"{name}-1") for name in ("one", "two")}
+    monkeypatch.setattr(module, "open_extractor", lambda name, **options: known[name])
+    decoded: list[str] = []
+    decode = images.decode_picture
+    monkeypatch.setattr(
+        images, "decode_picture", lambda content, name: (decoded.append(name), decode(content, name))[1]
+    )
+    folders = [write(tmp_path / name, pictures) for name, pictures in (("gen", GENERATED), ("ref", REFERENCE))]
+    report = compute_metrics(*folders, metrics=["fd", "kid"], features=["one", "two", "one"])
+    assert [(result.metric, result.extractor) for result in report.results] == [
+        ("fd", "one-1"),
+        ("kid", "one-1"),
+        ("fd", "two-1"),
+        ("kid", "two-1"),
+    ]
+    assert len(decoded) == len(GENERATED) + len(REFERENCE)
+    assert report.results[0].value == report.results[2].value
+    assert report.results[0].signature != report.results[2].signature
+    for options, message in (
+        ({"weights": "x.pth"}, "--weights x.pth: of which of one, two"),
+        ({"per_image": True}, "choose one of one, two"),
+        ({"features": ()}, "no features are asked for"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            compute_metrics(GENERATED, REFERENCE, **{"metrics": ["fd"], "features": ["one", "two"], **options})  # type: ignore[arg-type]
+
+
+# ---- Contributions of pictures ---------------------------------------------------------------------------------------
+
+
+def test_contributions_are_those_of_leaving_one_out(tmp_path: Path, use: Callable[[Counting], Counting]) -> None:
+    use(Counting())
+    many, outlier = textures(400, 40, seed=7), np.zeros((1, 12, 12, 3), np.uint8)
+    outlier[..., 0] = 255
+    folder = write(tmp_path / "generated", np.concatenate([many[:200], outlier, many[200:]]))
+    report = compute_metrics(folder, textures(300, 40, seed=8), metrics=["fd"], per_image=True)
+    assert len(report.contributions) == 401
+    values = [row.contribution for row in report.contributions]
+    assert values == sorted(values, reverse=True)
+    assert sum(values) == pytest.approx(0, abs=1e-9 * values[0])
+    assert report.contributions[0].name == "200.png"
+    whole = report.results[0].value
+    for row in (report.contributions[1], report.contributions[-1]):
+        (folder / row.name).rename(tmp_path / "aside.png")
+        without = compute_metrics(folder, textures(300, 40, seed=8), metrics=["fd"]).results[0].value
+        (tmp_path / "aside.png").rename(folder / row.name)
+        assert whole - without == pytest.approx(row.contribution, rel=0.1, abs=1e-3 * whole)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"metrics": ["kid"]}, UsageError, "add --metric fd"),
+        ({"generated": GENERATED[:6]}, TooFewSamples, "there are 6 for the 6 of counting-1"),
+        ({"reference": REFERENCE[:5]}, TooFewSamples, "more pictures than dimensions"),
+        ({"generated": FeatureStatistics.from_features(RNG.normal(size=(9, 6)))}, UsageError, "only pictures have"),
+    ],
+)
+def test_contributions_that_are_not_defined_fail_early(
+    use: Callable[[Counting], Counting], options: dict[str, object], error: type[Exception], message: str
+) -> None:
+    extractor = use(Counting())
+    request = {"generated": GENERATED, "reference": REFERENCE, "metrics": ["fd"], "per_image": True, **options}
+    with pytest.raises(error, match=message):
+        compute_metrics(**request)  # type: ignore[arg-type]
+    assert extractor.n_prepared == 0
+
+
 # ---- Statistics in the place of pictures -----------------------------------------------------------------------------
 
 
@@ -320,7 +390,7 @@ def test_a_wrong_request_fails_before_a_picture_is_decoded(
 def test_an_extractor_that_does_not_do_fails_before_a_picture_is_decoded(
     monkeypatch: pytest.MonkeyPatch, options: dict[str, object], error: type[Exception], message: str
 ) -> None:
-    monkeypatch.setattr(module, "extract_side", None)
+    monkeypatch.setattr(module, "extract_sides_together", None)
     with pytest.raises(error, match=message):
         compute_metrics(GENERATED, REFERENCE, **options)  # type: ignore[arg-type]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from paragone.data.decoding import Decoded
 from paragone.data.errors import InputError, PluginError, UnreadableImage, UsageError
-from paragone.data.images import read_images
+from paragone.data.images import ImageSource, Unreadable, read_images
 from paragone.metrics import features as loop
 from paragone.metrics.extractors.gist import Gist
 from paragone.metrics.features import (
     ExtractionOptions,
     choose_device,
     extract_side,
+    extract_sides,
     extract_statistics,
     open_extractor,
 )
@@ -49,6 +52,20 @@ class MeanColour:
     def __call__(self, batch: Tensor) -> tuple[Tensor, Tensor | None]:
         self.batches.append(len(batch))
         return batch.flatten(1), torch.full((len(batch), 2), float(len(batch)))
+
+
+class Largest(MeanColour):
+    """Another extractor of another width, without logits."""
+
+    name = "largest-1"
+    dim = 1
+    has_logits = False
+
+    def prepare(self, image: NDArray[np.uint8]) -> Tensor:
+        return torch.tensor([float(image.max())])[:, None, None]
+
+    def __call__(self, batch: Tensor) -> tuple[Tensor, Tensor | None]:
+        return super().__call__(batch)[0], None
 
 
 class Forgetful(MeanColour):
@@ -126,6 +143,62 @@ def test_gist_has_the_same_bits_for_any_batch_size_and_workers(folder: Path, tmp
         extract_statistics(read_images(folder), Gist(), options, task="t").save(tmp_path / f"{number}.npz")
         written.add((side.features.tobytes(), (tmp_path / f"{number}.npz").read_bytes()))
     assert len(written) == 1
+
+
+def count_reads(source: ImageSource, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    reads: list[int] = []
+    read = source.read
+
+    def counted(index: int) -> Decoded | Unreadable:
+        reads.append(index)
+        return read(index)
+
+    monkeypatch.setattr(source, "read", counted)
+    return reads
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_several_extractors_decode_each_picture_once(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    alone = [side_of(folder, MeanColour()), side_of(folder, Largest())]
+    options = ExtractionOptions("cpu", workers=workers, cache=tmp_path / "cache")
+    source = read_images(folder)
+    reads = count_reads(source, monkeypatch)
+    together = extract_sides(source, [MeanColour(), Largest()], options, task="t")
+    assert sorted(reads) == list(range(41))
+    assert len(together) == 2
+    for one, two in zip(alone, together, strict=True):
+        assert one.side.features is not None
+        assert two.side.features is not None
+        assert one.side.features.tobytes() == two.side.features.tobytes()
+        assert one.side.statistics.scatter.tobytes() == two.side.statistics.scatter.tobytes()
+        assert one.content == two.content
+    assert together[0].side.logits is not None
+    assert together[1].side.logits is None
+
+
+def test_an_extractor_in_the_cache_is_not_called_for_the_others_sake(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ExtractionOptions("cpu", cache=tmp_path / "cache")
+    [first] = extract_sides(read_images(folder), [Largest()], options, task="t")
+    colour, largest = MeanColour(), Largest()
+    found = extract_sides(read_images(folder), [colour, largest], options, task="t")
+    assert colour.batches
+    assert largest.batches == []
+    np.testing.assert_array_equal(found[1].side.features, first.side.features)
+    source = read_images(folder)
+    reads = count_reads(source, monkeypatch)
+    extract_sides(source, [largest, colour], options, task="t")
+    assert reads == []
+
+
+def test_the_pictures_digests_are_handed_on(folder: Path) -> None:
+    found = side_of(folder, MeanColour())
+    source = read_images(folder)
+    assert found.digests == b"".join(map(source.content_digest, range(41)))
+    assert found.content == hashlib.sha256(found.digests).hexdigest()
 
 
 def test_progress_ends_where_the_pictures_do(folder: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The Inception of FID against torchvision, Pillow and, where it is installed, pytorch-fid."""
+"""The Inception of FID against torchvision: structure, layers, files, names. Peers are in test_peers_images.py."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torchvision.models import inception_v3
 
-from paragone.data.errors import InputError, MissingWeights, UsageError
+from paragone.data.errors import InputError, MissingWeights, PluginError, UsageError
 from paragone.data.files import file_digest
 from paragone.metrics import weights as weights_module
 from paragone.metrics.extractors import inception as module
-from paragone.metrics.extractors.base import resize_clean, to_planes
-from paragone.metrics.extractors.inception import Inception, InceptionNetwork, load
+from paragone.metrics.extractors.inception import LAYERS, Inception, InceptionNetwork, load
+from paragone.metrics.extractors.table import EXTRACTORS
+from paragone.metrics.protocols import INCEPTION_PROTOCOLS, protocol_named
 
 RNG = np.random.default_rng(0)
 
@@ -56,8 +56,9 @@ def run(extractor: Inception, images: np.ndarray) -> tuple[Tensor, Tensor]:
         return extractor(torch.stack([extractor.prepare(image) for image in images]))
 
 
-def as_extractor(network: InceptionNetwork, protocol: str = "paragone") -> Inception:
-    return Inception(network, name="inception@test", fingerprint="test", protocol=protocol)
+def as_extractor(network: InceptionNetwork, protocol: str = "paragone", layer: str = "2048") -> Inception:
+    chosen = protocol_named(protocol, INCEPTION_PROTOCOLS, extractor="inception")
+    return Inception(network, name="inception@test", fingerprint="test", protocol=chosen, layer=layer)
 
 
 def test_state_dict_has_torchvisions_names_and_1008_classes(network: InceptionNetwork) -> None:
@@ -152,8 +153,80 @@ def test_missing_weights_are_described(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_unknown_protocol_is_refused_before_the_weights_are_looked_for() -> None:
-    with pytest.raises(UsageError, match="knows paragone, clean-fid, pytorch-fid"):
-        load(weights=None, protocol="dgm-eval")
+    with pytest.raises(UsageError, match=r"did you mean 'pytorch-fid'.*knows paragone, clean-fid"):
+        load(weights=None, protocol="pytorchfid")
+
+
+def test_folding_the_batch_norms_moves_features_by_rounding_only(network: InceptionNetwork, images: np.ndarray) -> None:
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    extractor = as_extractor(network)
+    batch = torch.stack([extractor.prepare(image) for image in images])
+    with torch.inference_mode():
+        plain = network.activations(batch, "2048")
+        features, _ = extractor(batch)
+    assert (features - plain).abs().max() <= 2e-6 * plain.abs().max()
+    assert any(not torch.equal(row, other) for row, other in zip(features, plain, strict=True))  # it is another path
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+# ---- Layers ----------------------------------------------------------------------------------------------------------
+
+
+def hooked(network: InceptionNetwork, images: Tensor, module: str) -> Tensor:
+    """What the submodule `module` gives while torchvision's own forward runs over ours."""
+    seen = []
+    handle = network.get_submodule(module).register_forward_hook(lambda _m, _i, out: seen.append(out))
+    network.activations(images, "2048")
+    handle.remove()
+    return seen[0]
+
+
+@pytest.mark.parametrize(("layer", "module"), [("64", "maxpool1"), ("192", "maxpool2"), ("768", "Mixed_6e")])
+def test_layers_are_means_over_the_picture(
+    network: InceptionNetwork, images: np.ndarray, layer: str, module: str
+) -> None:
+    extractor = as_extractor(network, layer=layer)
+    features, logits = run(extractor, images[:1])
+    assert logits is None
+    assert not extractor.has_logits
+    with torch.inference_mode():
+        maps = hooked(network, extractor.prepare(images[0])[None], module)
+    torch.testing.assert_close(features, maps.flatten(2).mean(2), rtol=1e-5, atol=1e-5)
+
+
+def test_sfid_is_seven_channels_of_mixed_6d_row_by_row(network: InceptionNetwork, images: np.ndarray) -> None:
+    extractor = as_extractor(network, layer="sfid")
+    features, _ = run(extractor, images[:1])
+    assert features.shape == (1, 2023) == (1, extractor.dim)
+    with torch.inference_mode():
+        maps = hooked(network, extractor.prepare(images[0])[None], "Mixed_6d")
+    for row, column, channel in ((0, 0, 0), (0, 0, 6), (0, 1, 0), (1, 0, 3), (16, 16, 6)):
+        found = features[0, (row * 17 + column) * 7 + channel].item()
+        assert found == pytest.approx(maps[0, channel, row, column].item(), rel=1e-5, abs=1e-6)
+
+
+def test_logits_as_features_come_with_and_without_bias(network: InceptionNetwork, images: np.ndarray) -> None:
+    _, plain = run(as_extractor(network), images[:1])
+    unbiased, same = run(as_extractor(network, layer="logits_unbiased"), images[:1])
+    biased, also = run(as_extractor(network, layer="logits"), images[:1])
+    assert torch.equal(unbiased, plain)
+    assert torch.equal(same, plain)
+    assert torch.equal(also, plain)
+    torch.testing.assert_close(biased - unbiased, network.fc.bias[None], rtol=0, atol=1e-4)
+
+
+def test_a_layer_is_named_after_a_colon(weights_file: Path) -> None:
+    digest = file_digest(weights_file)[:12]
+    for layer, dim in LAYERS.items():
+        extractor = EXTRACTORS.load(f"inception:{layer}")(weights=weights_file, protocol="adm")
+        assert extractor.name == f"inception@{digest}" + (f":{layer}" if layer != "2048" else "")
+        assert (extractor.dim, extractor.protocol, extractor.resize) == (dim, "torch-fidelity", "tf1-299")
+    with pytest.raises(UsageError, match=r"inception:sFID: no such layer; did you mean 'sfid'\?"):
+        EXTRACTORS.load("inception:sFID")(weights=weights_file, protocol="paragone")
+    with pytest.raises(PluginError, match=r"no module called inceptoin; did you mean inception:sfid\?"):
+        EXTRACTORS.load("inceptoin:sfid")
+    with pytest.raises(PluginError, match="gist has no variants"):
+        EXTRACTORS.load("gist:768")
 
 
 # ---- Pixels ----------------------------------------------------------------------------------------------------------
@@ -164,34 +237,3 @@ def test_normalisation_at_the_networks_own_size(network: InceptionNetwork, image
     np.testing.assert_allclose(as_extractor(network).prepare(images[0]), (planes - 128) / 128, atol=1e-6)
     other = as_extractor(network, "pytorch-fid").prepare(images[0])
     np.testing.assert_allclose(other, (planes - 127.5) / 127.5, atol=1e-6)
-
-
-@pytest.mark.parametrize("shape", [(32, 32), (64, 48), (299, 300), (512, 300), (301, 777), (5, 400)])
-def test_clean_resize_is_pillows_bicubic_in_floating_point(shape: tuple[int, int]) -> None:
-    image = RNG.integers(0, 256, (*shape, 3), dtype=np.uint8)
-    resized = resize_clean(to_planes(image), 299).numpy()
-    for channel in range(3):
-        plane = Image.fromarray(image[..., channel].astype(np.float32)).resize((299, 299), Image.Resampling.BICUBIC)
-        np.testing.assert_allclose(resized[channel], np.clip(np.asarray(plane), 0, 255), atol=0.01)
-
-
-@pytest.mark.parametrize("size", [299, 120])
-def test_features_are_those_of_pytorch_fid(network: InceptionNetwork, size: int) -> None:
-    peer = pytest.importorskip("pytorch_fid.inception", reason="pytorch-fid is not installed")
-    theirs = peer._inception_v3(num_classes=1008, aux_logits=False, weights=None)
-    theirs.Mixed_5b = peer.FIDInceptionA(192, pool_features=32)
-    theirs.Mixed_5c, theirs.Mixed_5d = (peer.FIDInceptionA(width, pool_features=64) for width in (256, 288))
-    theirs.Mixed_6b = peer.FIDInceptionC(768, channels_7x7=128)
-    theirs.Mixed_6c, theirs.Mixed_6d = (peer.FIDInceptionC(768, channels_7x7=160) for _ in range(2))
-    theirs.Mixed_6e = peer.FIDInceptionC(768, channels_7x7=192)
-    theirs.Mixed_7b, theirs.Mixed_7c = peer.FIDInceptionE_1(1280), peer.FIDInceptionE_2(2048)
-    assert list(theirs.state_dict()) == list(network.state_dict())
-    theirs.load_state_dict(network.state_dict())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(peer, "fid_inception_v3", lambda: theirs)
-        wrapped = peer.InceptionV3([3]).eval()
-    images = RNG.integers(0, 256, (2, size, size, 3), dtype=np.uint8)
-    with torch.inference_mode():
-        expected = wrapped(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255)[0][:, :, 0, 0]
-    features, _ = run(as_extractor(network, "pytorch-fid"), images)
-    torch.testing.assert_close(features, expected, rtol=1e-5, atol=1e-5)

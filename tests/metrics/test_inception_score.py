@@ -66,3 +66,18 @@ def test_errors_name_what_is_wrong():
         inception_score(np.zeros((20, 1)))
     with pytest.raises(InputError, match=r"logits: row 3 is not finite"):
         inception_score(np.where(np.arange(20)[:, None] == 3, np.nan, np.zeros((20, 4))))
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize(("n", "splits"), [(500, 10), (503, 7)])
+def test_parity_with_torch_fidelity(n, splits):
+    peer = pytest.importorskip("torch_fidelity.metric_isc", reason="needs torch-fidelity")
+    torch = pytest.importorskip("torch")
+    logits = np.random.default_rng(0).standard_normal((n, 20)) * 3
+    theirs = peer.isc_features_to_metric(torch.from_numpy(logits), splits=splits, shuffle=False)
+    ours = inception_score(logits, splits=splits)
+    assert ours.mean == pytest.approx(theirs["inception_score_mean"], rel=1e-10)
+    assert ours.standard_deviation == pytest.approx(theirs["inception_score_std"], rel=1e-8)
+    order = np.random.RandomState(2020).permutation(n)  # its shuffle
+    shuffled = peer.isc_features_to_metric(torch.from_numpy(logits), splits=splits, shuffle=True, rng_seed=2020)
+    assert inception_score(logits[order], splits=splits).mean == pytest.approx(shuffled["inception_score_mean"])

@@ -137,3 +137,14 @@ def test_errors_name_what_is_wrong():
         precision_recall(PIXELS, PIXELS[:, :2])
     with pytest.raises(InputError, match="overflow"):
         precision_recall(np.linspace(0, 1e200, 10)[:, None], PIXELS[:, :1])
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("k", range(1, 8))
+def test_parity_with_prdc_where_nothing_ties(k):
+    peer = pytest.importorskip("prdc", reason="needs prdc")
+    rng = np.random.default_rng(k)
+    reference, generated = rng.standard_normal((300, 16)), rng.standard_normal((280, 16)) * 1.1
+    theirs = peer.compute_prdc(real_features=reference, fake_features=generated, nearest_k=k)
+    expected = [theirs[name] for name in ("precision", "recall", "density", "coverage")]
+    assert four(precision_recall(reference, generated, k=k)) == pytest.approx(expected, abs=1e-12)

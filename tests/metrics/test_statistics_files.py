@@ -131,3 +131,19 @@ def test_what_cannot_be_read_is_an_error_that_names_the_file(tmp_path, write, me
         load_statistics(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_adm_files_have_a_second_pair_for_spatial_features(tmp_path):
+    rng = np.random.default_rng(0)
+    features, spatial = rng.normal(size=(30, 4)), rng.normal(size=(30, 3))
+    np.savez(
+        tmp_path / "adm.npz",
+        mu=features.mean(axis=0),
+        sigma=np.cov(features, rowvar=False),
+        mu_s=spatial.mean(axis=0),
+        sigma_s=np.cov(spatial, rowvar=False),
+    )
+    assert load_statistics(tmp_path / "adm.npz", features="inception").dim == 4
+    found = load_statistics(tmp_path / "adm.npz", features="inception:sfid")
+    assert isinstance(found, ForeignStatistics)
+    np.testing.assert_allclose(found.sigma, np.cov(spatial, rowvar=False))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,6 +18,7 @@ from paragone.data.errors import InputError, MissingWeights, UsageError
 from paragone.metrics.weights import (
     INCEPTION,
     KNOWN_WEIGHTS,
+    OPENAI_CLIP,
     KnownWeights,
     fetch_weights,
     find_weights,
@@ -62,13 +65,18 @@ def sends(body: bytes, *, claims: int | None = None, status: int = 200) -> Calla
     return answer
 
 
+def left() -> set[str]:
+    """What lies in the folder of weights, locks aside."""
+    return {file.name for file in weights_folder().iterdir() if not file.name.endswith(".lock")}
+
+
 def test_fetched_weights_are_found_verified_and_not_fetched_again(tmp_path: Path) -> None:
     calls: list[tuple[str, int, int]] = []
     with serving(sends(CONTENT)) as url:
         path = fetch_weights(TINY, url=url, progress=lambda *call: calls.append(call))
     assert path.read_bytes() == CONTENT
     assert calls[-1] == ("fetch tiny", len(CONTENT), len(CONTENT))
-    assert [file.name for file in weights_folder().iterdir()] == ["tiny.pth"]
+    assert left() == {"tiny.pth"}
     found = find_weights(TINY)
     assert (found.path, found.sha256, found.known) == (path, TINY.sha256, True)
     assert fetch_weights(TINY, url="http://127.0.0.1:9/gone") == path
@@ -88,8 +96,6 @@ def test_a_damaged_file_in_the_cache_is_refused_and_replaced_by_fetch() -> None:
     ("answer", "message"),
     [
         (sends(CONTENT[:-1] + b"x"), "expected 1,280,000 bytes with"),
-        (sends(CONTENT[:-1]), "sent 1,279,999 bytes"),
-        (sends(CONTENT[:1000], claims=len(CONTENT)), "sent 1,000 bytes|download failed"),
         (sends(CONTENT * 3), "expected 1,280,000 bytes"),
         (sends(b"no such thing", status=404), "download failed .*404"),
     ],
@@ -99,7 +105,96 @@ def test_anything_else_is_refused_and_leaves_nothing(
 ) -> None:
     with serving(answer) as url, pytest.raises(InputError, match=message):
         fetch_weights(TINY, url=url)
-    assert list(weights_folder().iterdir()) == []
+    assert left() == set()
+
+
+# ---- Going on after a cut connection ---------------------------------------------------------------------------------
+
+
+class RangeServer:
+    """Serves `body`, at first only `cut` bytes of it, then honours ranges (or does not); remembers what was asked."""
+
+    def __init__(self, body: bytes, *, cut: int, ranges: bool = True) -> None:
+        self.body, self.cut, self.ranges = body, cut, ranges
+        self.asked: list[str | None] = []
+
+    def __call__(self, request: BaseHTTPRequestHandler) -> None:
+        wanted = request.headers.get("Range")
+        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and self.ranges else 0
+        first = not self.asked
+        self.asked.append(wanted)
+        if start >= len(self.body):
+            request.send_response(416)
+            request.send_header("Content-Length", "0")
+            request.end_headers()
+            return
+        request.send_response(206 if start else 200)
+        if start:
+            request.send_header("Content-Range", f"bytes {start}-{len(self.body) - 1}/{len(self.body)}")
+        request.send_header("Content-Length", str(len(self.body) - start))
+        request.end_headers()
+        request.wfile.write(self.body[start : self.cut if first else None])
+
+
+@pytest.mark.parametrize("known", [TINY, replace(TINY, size_bytes=None)], ids=["size known", "size unknown"])
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_cut_download_goes_on_where_it_stopped(known: KnownWeights, ranges: bool) -> None:
+    server = RangeServer(CONTENT, cut=300_000, ranges=ranges)
+    with serving(server) as url:
+        with pytest.raises(InputError, match=r"cut after 300,000 of 1,280,000 bytes; they are kept, and the same"):
+            fetch_weights(known, url=url)
+        assert left() == {".tiny.pth.part"}
+        with pytest.raises(MissingWeights):
+            find_weights(known)
+        done: list[int] = []
+        path = fetch_weights(known, url=url, progress=lambda _task, so_far, _total: done.append(so_far))
+    assert server.asked == [None, "bytes=300000-"]
+    assert path.read_bytes() == CONTENT
+    assert left() == {"tiny.pth"}
+    assert len(done) == (1 if ranges else 2)  # in steps of 1 MiB
+
+
+def test_a_part_of_something_else_is_not_completed_into_nonsense() -> None:
+    weights_folder().mkdir(parents=True)
+    (weights_folder() / ".tiny.pth.part").write_bytes(b"x" * 1000)
+    with serving(RangeServer(CONTENT, cut=len(CONTENT))) as url:
+        with pytest.raises(InputError, match="nothing was kept"):
+            fetch_weights(TINY, url=url)
+        assert left() == set()
+        assert fetch_weights(TINY, url=url).read_bytes() == CONTENT
+
+
+def test_a_shorter_file_is_refused_the_second_time_at_the_latest() -> None:
+    with serving(RangeServer(CONTENT[:-1], cut=len(CONTENT))) as url:
+        with pytest.raises(InputError, match="cut after 1,279,999 of 1,280,000"):
+            fetch_weights(TINY, url=url)
+        with pytest.raises(InputError, match=r"sent 1,279,999 bytes .* nothing was kept"):
+            fetch_weights(TINY, url=url)
+    assert left() == set()
+
+
+def test_two_fetches_at_once_take_turns() -> None:
+    server = RangeServer(CONTENT, cut=len(CONTENT))
+    with serving(server) as url, ThreadPoolExecutor(3) as pool:
+        paths = list(pool.map(lambda _number: fetch_weights(TINY, url=url), range(3)))
+    assert len(server.asked) == 1
+    assert set(paths) == {weights_folder() / "tiny.pth"}
+
+
+def test_a_file_without_a_known_size_is_judged_by_its_digest() -> None:
+    unsized = replace(TINY, size_bytes=None)
+    with serving(sends(CONTENT + b"x")) as url, pytest.raises(InputError, match="expected size not recorded with"):
+        fetch_weights(unsized, url=url)
+    assert left() == set()
+
+
+def test_the_table() -> None:
+    assert len({known.name for known in KNOWN_WEIGHTS}) == len({known.file_name for known in KNOWN_WEIGHTS})
+    for known in KNOWN_WEIGHTS:
+        assert len(bytes.fromhex(known.sha256)) == 32
+        assert known.url.startswith("https://")
+        assert known.url.endswith("/" + known.file_name)
+    assert all(known.sha256 in known.url for known in OPENAI_CLIP.values())
 
 
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "http://127.0.0.1:9/refused", "nonsense"])
