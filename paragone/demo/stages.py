@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,7 @@ def judge(
     judged = store.judged_battle_ids(DigitsJudge.name)
     waiting = [battle for battle in battles if battle.id not in judged]
     if waiting:
-        referee = DigitsJudge(load_digits_split(seed=settings.seed)[1], seed=settings.seed)
+        referee = _referee(settings.seed)
         prompts = {prompt.id: prompt for prompt in PROMPTS}
         pictures = {sample.id: project.folder / sample.path for sample in samples}
         for start in range(0, len(waiting), JUDGED_AT_ONCE):
@@ -142,9 +143,15 @@ def extractor_file(project: Project) -> Path:
     return models_folder(project) / f"{EXTRACTOR}.safetensors"
 
 
+@cache
+def _referee(seed: int) -> DigitsJudge:
+    """The judge, fitted to the reference half, which no generator has seen."""
+    return DigitsJudge(load_digits_split(seed=seed)[1], seed=seed)
+
+
 def _alignment(pictures: Sequence[tuple[Prompt, Path]], settings: DemoSettings) -> MetricResult:
     """Mean probability, by the judge's classifier, that a picture shows the digit it was asked for."""
-    referee = DigitsJudge(load_digits_split(seed=settings.seed)[1], seed=settings.seed)
+    referee = _referee(settings.seed)
     digits = np.array([prompt_class(prompt) for prompt, _ in pictures])
     alignment = referee.alignment(read_digits([path for _, path in pictures]), digits)
     return MetricResult(
