@@ -171,6 +171,7 @@ class _Gaussian:
     variances: Array  # [D], the diagonal of the covariance
     sigma: Array | None  # [D, D]
     features: Array | None  # [N, D]
+    factor: Array | None = None  # [N, D], FᵀF = Σ, in place of a missing sigma
 
 
 def _sides(
@@ -219,11 +220,14 @@ def _side_of_few(features: Array, name: str) -> _Gaussian:
         raise TooFewSamples(f"{name}: a Fréchet distance needs at least 2 samples a side; there are {n}")
     with np.errstate(over="ignore", invalid="ignore"):
         mean = features.mean(axis=0)
-        mean += (features - mean).mean(axis=0)  # refined, so that a constant column has no variance
-        variances = np.square(features - mean).sum(axis=0) / (n - 1)
+        factor = features - mean
+        refinement = factor.mean(axis=0)  # so that a constant column has no variance
+        factor -= refinement
+        factor /= np.sqrt(n - 1)
+        variances = np.einsum("nd,nd->d", factor, factor)
     if not np.isfinite(variances).all():
         raise InputError(f"{name}: features beyond 1e150 overflow when they are squared")
-    return _Gaussian(name, n, mean, variances, None, features)
+    return _Gaussian(name, n, mean + refinement, variances, None, features, factor)
 
 
 # ---- ‖F₁ F₂ᵀ‖_* ----------------------------------------------------------------------------------------------------
@@ -327,10 +331,9 @@ def _factor(side: _Gaussian, lower: Array | None, support: NDArray[np.intp]) -> 
     """F [R, P] with FᵀF = Σ on `support`, and a bound of the error that it brings (zero unless Σ lost rank)."""
     if lower is not None:
         return lower.T, 0.0
-    if side.sigma is None:
-        assert side.n is not None
-        assert side.features is not None
-        return (side.features[:, support] - side.mean[support]) / np.sqrt(side.n - 1), 0.0
+    if side.factor is not None:
+        return side.factor if len(side.mean) == support.size else side.factor[:, support], 0.0
+    assert side.sigma is not None
     eigenvalues, vectors = scipy.linalg.eigh(_restricted(side.sigma, support), check_finite=False)
     largest = float(eigenvalues[-1])
     if -eigenvalues[0] > 1e-5 * largest:  # more than float32 storage explains

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -54,8 +55,9 @@ def load(*, weights: Path | None, protocol: str, variant: str = POOL) -> Incepti
         raise UsageError(f"inception:{variant}: no such layer; {hint}it has {', '.join(LAYERS)}")
     chosen = protocol_named(protocol, INCEPTION_PROTOCOLS, extractor="inception")
     found = find_weights(INCEPTION, weights)
-    network = InceptionNetwork()
-    fill(network, read_state(found.path, expected=EXPECTED), found.path, expected=EXPECTED)
+    with torch.device("meta"):  # its random weights would only be thrown away
+        network = InceptionNetwork()
+    fill(network, read_state(found.path, expected=EXPECTED), found.path, expected=EXPECTED, assign=True)
     suffix = "" if variant == POOL else f":{variant}"
     if found.known:
         return Inception(
@@ -100,11 +102,19 @@ class Inception:
         self.has_logits = self.dim in (LAYERS[POOL], N_LOGITS)
         self._layer = layer
         self._resize = RESIZERS[protocol.resize]
-        self._network = _made_fast(network)
+        self._plain = network
+        self._device = torch.device("cpu")
+
+    @cached_property
+    def _network(self) -> InceptionNetwork:
+        """Made when the first batch comes: a run whose features are all cached never needs it."""
+        fast: InceptionNetwork = _made_fast(self._plain).to(self._device)
+        return fast
 
     def to(self, device: torch.device) -> None:
         """Move the network to `device`."""
-        self._network.to(device)
+        self._device = device
+        self.__dict__.pop("_network", None)
 
     def prepare(self, image: NDArray[np.uint8]) -> Tensor:
         """RGB uint8 [H, W, 3] → float32 [3, 299, 299], normalised."""
@@ -168,7 +178,7 @@ def _made_fast(network: InceptionNetwork) -> InceptionNetwork:
     On one CPU thread this takes 0.6 of the time; features move by 1e-6 of their size.
     """
     fast = copy.deepcopy(network)
-    fast.eval().requires_grad_(False)
+    fast.eval().requires_grad_(False).float()
     for layer in fast.modules():
         if isinstance(layer, BasicConv2d):
             layer.conv, layer.bn = fuse_conv_bn_eval(layer.conv, layer.bn), nn.Identity()
