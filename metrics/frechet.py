@@ -15,6 +15,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg.blas import dtrmm
+from scipy.linalg.lapack import dsygst
 
 from paragone.data.errors import InputError, NotComparable, TooFewSamples
 from paragone.metrics.feature_statistics import (
@@ -260,9 +261,14 @@ def _overlap(one: _Gaussian, two: _Gaussian, *, vectors: bool) -> _Overlap:
     support = np.flatnonzero((one.variances > 0) & (two.variances > 0))
     if support.size == 0:
         return _Overlap(0.0, 0.0, "cholesky", support)
-    lowers = [_cholesky(side, support) for side in (one, two)]
-    if lowers[0] is not None and lowers[1] is not None:
-        return _overlap_by_cholesky(one, two, lowers[0], lowers[1], support, vectors=vectors)
+    of_reference = _evenness(one, support) >= _evenness(two, support)
+    side, other = (one, two) if of_reference else (two, one)
+    lower = _cholesky(side, support)
+    if lower is not None and _may_have_full_rank(other, support):
+        overlap = _overlap_by_cholesky(lower, other, of_reference, support, vectors=vectors)
+        if overlap is not None:
+            return overlap
+    lowers = [lower if each is side else _cholesky(each, support) for each in (one, two)]
     (factor_one, slack_one), (factor_two, slack_two) = (
         _factor(side, lower, support) for side, lower in zip((one, two), lowers, strict=True)
     )
@@ -276,8 +282,9 @@ def _overlap(one: _Gaussian, two: _Gaussian, *, vectors: bool) -> _Overlap:
 
 def _cholesky(side: _Gaussian, support: NDArray[np.intp]) -> Array | None:
     """Lower factor [P, P] of the covariance on `support`; None unless its rank is beyond doubt."""
-    if side.sigma is None or (side.n is not None and side.n <= support.size):
+    if not _may_have_full_rank(side, support):
         return None
+    assert side.sigma is not None
     sigma = _restricted(side.sigma, support)
     try:
         lower = scipy.linalg.cholesky(sigma, lower=True, check_finite=False)
@@ -287,20 +294,24 @@ def _cholesky(side: _Gaussian, support: NDArray[np.intp]) -> Array | None:
     return lower if pivots.min() > support.size * EPS * sigma.diagonal().max() else None
 
 
+def _may_have_full_rank(side: _Gaussian, support: NDArray[np.intp]) -> bool:
+    return side.sigma is not None and (side.n is None or side.n > support.size)
+
+
 def _restricted(sigma: Array, support: NDArray[np.intp]) -> Array:
     return sigma if len(sigma) == support.size else sigma[np.ix_(support, support)]
 
 
 def _overlap_by_cholesky(
-    one: _Gaussian, two: _Gaussian, lower_one: Array, lower_two: Array, support: NDArray[np.intp], *, vectors: bool
-) -> _Overlap:
-    """Σ √λ over the spectrum λ of LᵀΣL, which is that of Σ₁Σ₂; L belongs to the side with the more even pivots."""
-    of_reference = _evenness(lower_one) >= _evenness(lower_two)
-    lower, other = (lower_one, two) if of_reference else (lower_two, one)
+    lower: Array, other: _Gaussian, of_reference: bool, support: NDArray[np.intp], *, vectors: bool
+) -> _Overlap | None:
+    """Σ √λ over the spectrum λ of LᵀΣL, which is that of Σ₁Σ₂, L being one side's factor and Σ the other covariance.
+
+    None where the smallest λ is lost in rounding: the other side's rank is then in doubt.
+    """
     assert other.sigma is not None
-    # A symmetric matrix is its own transpose: as such it lies in memory the way BLAS wants it.
-    product = dtrmm(1.0, lower, _restricted(other.sigma, support).T, side=1, lower=1)
-    product = dtrmm(1.0, lower, product, side=0, lower=1, trans_a=1, overwrite_b=1)
+    # A symmetric matrix is its own transpose: as such it lies in memory the way LAPACK wants it.
+    product, _ = dsygst(_restricted(other.sigma, support).T, lower, itype=2, lower=1)
     transport = None
     if vectors:
         eigenvalues, eigenvectors = scipy.linalg.eigh(product, overwrite_a=True, check_finite=False, driver="evd")
@@ -308,15 +319,16 @@ def _overlap_by_cholesky(
     else:
         eigenvalues = scipy.linalg.eigh(product, eigvals_only=True, overwrite_a=True, check_finite=False, driver="evd")
     noise = support.size * EPS * float(eigenvalues[-1])
-    roots = np.sqrt(np.maximum(eigenvalues, 0.0))
-    if transport is not None and eigenvalues[0] <= noise:
-        transport = None  # the map is not determined where the spectrum is noise
+    if eigenvalues[0] <= noise:
+        return None
+    roots = np.sqrt(eigenvalues)
     return _Overlap(float(roots.sum()), _error_of_roots(roots, noise), "cholesky", support, transport)
 
 
-def _evenness(lower: Array) -> float:
-    diagonal = lower.diagonal()
-    return float(diagonal.min() / diagonal.max())
+def _evenness(side: _Gaussian, support: NDArray[np.intp]) -> float:
+    """Smallest over largest variance: the factor of the more even side loses less."""
+    variances = side.variances[support]
+    return float(variances.min() / variances.max())
 
 
 def _error_of_roots(roots: Array, noise: float) -> float:
