@@ -27,7 +27,7 @@ _OPTIONS = (
         default="paragone",
         show_default=True,
         metavar="NAME",
-        help="How pictures are resized and normalised. inception also knows pytorch-fid; clean-fid means paragone.",
+        help="How pictures are resized and normalised: paragone, or as another tool does it (docs/extractors.md).",
     ),
     click.option(
         "--device",
