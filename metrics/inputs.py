@@ -104,7 +104,9 @@ def choose_metrics(names: Sequence[str] | None, sides: Mapping[str, Given]) -> t
         if reason := _obstacle(row, sides):
             raise UsageError(f"{row.name}: {reason}")
     if "training" in sides and not any(uses(row, "training") for row in chosen):
-        raise UsageError("a training set is given, but no metric asked for uses it; add --metric authenticity (or near_duplicates, c_t)")
+        raise UsageError(
+            "a training set is given, but no metric asked for uses it; add --metric authenticity, near_duplicates or c_t"
+        )
     return chosen, []
 
 

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     "near_duplicates, c_t. Of pixels: psnr, ssim, ms_ssim (pairs with REF), colourfulness, sharpness, duplicates. "
     "Without it: fd, kid, precision, recall, density, coverage, as far as the two sides allow.",
 )
-@click.option("--training", metavar="DIR", help="What the generator was trained on: for authenticity, near_duplicates, c_t.")
+@click.option(
+    "--training", metavar="DIR", help="What the generator was trained on: for authenticity, near_duplicates, c_t."
+)
 @extraction_options_of_several
 @click.option("--cache", type=click.Path(path_type=Path), metavar="DIR", help="Keep features in this folder.")
 @click.option("--no-cache", is_flag=True, help="Keep no features. By default they go to $PARAGONE_HOME/features.")
