@@ -105,7 +105,7 @@ def choose_metrics(names: Sequence[str] | None, sides: Mapping[str, Given]) -> t
             raise UsageError(f"{row.name}: {reason}")
     if "training" in sides and not any(uses(row, "training") for row in chosen):
         raise UsageError(
-            "a training set is given, but no metric asked for uses it; add --metric authenticity, near_duplicates or c_t"
+            "a training set is given, but no metric asked for uses it: add --metric authenticity (near_duplicates, c_t)"
         )
     return chosen, []
 
