@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.models import inception_v3
 
 from paragone.data.errors import InputError, MissingWeights, PluginError, UsageError
@@ -24,19 +24,8 @@ RNG = np.random.default_rng(0)
 
 
 @pytest.fixture(scope="module")
-def network() -> InceptionNetwork:
-    """Random weights whose activations neither vanish nor explode, and batch norms that differ from the identity."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        built = InceptionNetwork()
-        for layer in built.modules():
-            if isinstance(layer, nn.BatchNorm2d):
-                layer.running_mean.normal_(0, 0.1)
-                layer.running_var.uniform_(0.5, 1.5)
-                nn.init.uniform_(layer.weight, 0.5, 1.5)
-            elif isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight)
-    return built.eval().requires_grad_(False)
+def network(random_inception: InceptionNetwork) -> InceptionNetwork:
+    return random_inception
 
 
 @pytest.fixture(scope="module")

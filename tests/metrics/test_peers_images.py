@@ -47,23 +47,12 @@ class Setting:
 
 
 @pytest.fixture(scope="module")
-def setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
+def setting(random_inception: InceptionNetwork, tmp_path_factory: pytest.TempPathFactory) -> Setting:
     root = tmp_path_factory.mktemp("peers")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = InceptionNetwork()
-        for layer in network.modules():
-            if isinstance(layer, nn.BatchNorm2d):
-                layer.running_mean.normal_(0, 0.1)
-                layer.running_var.uniform_(0.5, 1.5)
-                nn.init.uniform_(layer.weight, 0.5, 1.5)
-            elif isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight)
-    network.eval().requires_grad_(False)
-    torch.save(network.state_dict(), root / "state.pth")
+    torch.save(random_inception.state_dict(), root / "state.pth")
     folders = (root / "pictures" / "photographs", root / "pictures" / "shrunken")
     write_pictures(*folders)
-    return Setting(network, root / "state.pth", folders)
+    return Setting(random_inception, root / "state.pth", folders)
 
 
 def write_pictures(photographs: Path, shrunken: Path) -> None:
