@@ -72,7 +72,7 @@ def write_samples(
     they are made anew. Raises `InputError` when the adapter leaves a request unanswered or answers one that was not
     asked.
     """
-    done = {entry.key: entry for entry in read_manifest(folder, recipe=recipe) if _is_whole(folder, entry)}
+    done = {entry.key: entry for entry in read_manifest(folder, recipe=recipe) if is_whole(folder, entry)}
     chunks = [requests[start : start + CHUNK] for start in range(0, len(requests), CHUNK)]
     task = f"sample {adapter.name}"
     for number, chunk in enumerate(chunks):
@@ -160,7 +160,8 @@ def _file_name(prompt_id: str, seed: int) -> str:
     return f"{stem}-{seed:06d}.png"
 
 
-def _is_whole(folder: Path, entry: ManifestEntry) -> bool:
+def is_whole(folder: Path, entry: ManifestEntry) -> bool:
+    """Whether the file of an entry is there with the bytes that were written; an entry that is not ok has none."""
     if entry.status is not Status.OK or entry.file is None:
         return True
     path = folder / entry.file

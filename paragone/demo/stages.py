@@ -21,8 +21,8 @@ from paragone.data.battles import round_robin
 from paragone.data.digits import PROMPTS, Digits, load_digits_split, prompt_class, read_digits
 from paragone.data.files import file_digest, write_atomically
 from paragone.data.generators.runner import (
-    ManifestEntry,
     encode_png,
+    is_whole,
     read_manifest,
     requests_for,
     to_sample,
@@ -68,7 +68,7 @@ def finished_samples(project: Project, settings: DemoSettings) -> dict[str, list
     for contestant in CONTESTANTS:
         name = contestant.card.name
         entries = read_manifest(project.samples / name, recipe=_recipe(name, settings))
-        if len(entries) == n_requests and all(_is_intact(project, name, entry) for entry in entries):
+        if len(entries) == n_requests and all(is_whole(project.samples / name, entry) for entry in entries):
             finished[name] = [to_sample(entry, model=name, folder=f"samples/{name}") for entry in entries]
     return finished
 
@@ -182,11 +182,6 @@ def _named(digits: Digits, folder: str) -> Iterator[tuple[str, NDArray[np.uint8]
 
 def _recipe(name: str, settings: DemoSettings) -> str:
     return fingerprint([name, settings.fingerprint()])
-
-
-def _is_intact(project: Project, name: str, entry: ManifestEntry) -> bool:
-    path = project.samples / name / str(entry.file)
-    return path.is_file() and file_digest(path) == entry.sha256
 
 
 def _measures_file(project: Project, name: str) -> Path:
