@@ -37,7 +37,7 @@ def weights(path: Path) -> None:
     import torch
     from torch import nn
 
-    from paragone.metrics.extractors.inception import InceptionNetwork
+    from paragone.metrics.extractors.inception_network import InceptionNetwork
 
     torch.manual_seed(0)
     network = InceptionNetwork()

@@ -55,10 +55,10 @@ class Measured:
 class Worker:
     """A contender in a process of its own, which does one thing at a time when told to."""
 
-    def __init__(self, case: str, tool: str, folder: Path) -> None:
+    def __init__(self, case: str, tool: str, folder: Path, program: str = "contenders.py") -> None:
         self.measured = Measured(tool)
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", str(HERE / "contenders.py"), case, tool, str(folder)],
+            [sys.executable, "-W", "ignore", str(HERE / program), case, tool, str(folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -155,8 +155,13 @@ def disagreement(ours: Mapping[str, float], theirs: Mapping[str, float], toleran
     return "; ".join(far)
 
 
-def machine() -> dict[str, Any]:
-    """The commit, the processor and the versions that the numbers belong to."""
+IMAGE_PACKAGES = ("numpy", "scipy", "torch", "torchmetrics", "torch-fidelity", "clean-fid", "pytorch-fid", "prdc")
+
+
+def machine(
+    packages: Sequence[str] = IMAGE_PACKAGES, sources: Sequence[str] = ("../metrics", "../data")
+) -> dict[str, Any]:
+    """The commit, the processor and the versions that the numbers belong to; `sources` are what the commit is of."""
     import importlib.metadata
 
     def git(*words: str) -> str:
@@ -168,12 +173,12 @@ def machine() -> dict[str, Any]:
     flags = next((line for line in lines if line.startswith("flags")), "")
     vector = next((name for name in ("avx512f", "avx2", "avx") if name in flags), "")
     versions = {}
-    for package in ("numpy", "scipy", "torch", "torchmetrics", "torch-fidelity", "clean-fid", "pytorch-fid", "prdc"):
+    for package in packages:
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             versions[package] = "missing"
-    changed = " and changes" if git("status", "--porcelain", "--", "../metrics", "../data") else ""
+    changed = " and changes" if git("status", "--porcelain", "--", *sources) else ""
     return {
         "commit": git("rev-parse", "--short", "HEAD") + changed,
         "cpu": f"{model} ({vector}), {os.cpu_count()} cores",

@@ -7,7 +7,7 @@ captions, so a result says which it is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,7 +43,7 @@ DEFAULT_VARIANT = "hessel-2021"
 
 @dataclass(frozen=True, slots=True)
 class ClipScore:
-    """`values` [N], one a pair, in 0..w; their mean; its standard error (None for a single pair)."""
+    """`values` [N], one a pair, in 0..w; their mean; its standard error (None for a single pair or group)."""
 
     mean: float
     standard_error: float | None
@@ -70,9 +70,16 @@ class ClipScoreReport:
 
 
 def clip_score(
-    image_embeddings: ArrayLike, caption_embeddings: ArrayLike, *, variant: str = DEFAULT_VARIANT
+    image_embeddings: ArrayLike,
+    caption_embeddings: ArrayLike,
+    *,
+    variant: str = DEFAULT_VARIANT,
+    groups: Sequence[str] | None = None,
 ) -> ClipScore:
     """CLIPScore of pairs: row i of one [N, D] with row i of the other; embeddings need not be normalised.
+
+    `groups`: what each pair belongs to, such as its prompt. Pairs of a group are alike, so the standard error is then
+    that of groups drawn at random, each with all its pairs.
 
     Raises `InputError` for shapes that differ, numbers that are not finite and vectors of length zero, which have no
     direction, and `TooFewSamples` for no pairs.
@@ -85,8 +92,19 @@ def clip_score(
         raise TooFewSamples("clip score: no pairs of picture and caption")
     cosine = np.einsum("nd,nd->n", _directions(images, "picture"), _directions(captions, "caption"))
     values = weight * np.maximum(cosine, 0)
-    error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
+    error = _clustered_error(values, range(len(values)) if groups is None else groups)
     return ClipScore(float(values.mean()), error, values, variant)
+
+
+def _clustered_error(values: NDArray[np.float64], groups: Sequence[Hashable]) -> float | None:
+    """Standard error of the mean of values whose groups are independent (Liang & Zeger 1986); None for one group."""
+    if len(groups) != len(values):
+        raise InputError(f"clip score: {len(groups)} groups of {len(values)} pairs; give one for each")
+    place = {group: index for index, group in enumerate(dict.fromkeys(groups))}
+    if len(place) < 2:
+        return None
+    sums = np.bincount([place[group] for group in groups], weights=values - values.mean())
+    return float(np.sqrt(len(sums) / (len(sums) - 1) * np.square(sums).sum()) / len(values))
 
 
 def embed_captions(clip: Clip, captions: Sequence[str], *, prefix: str = "") -> CaptionEmbeddings:
@@ -148,7 +166,7 @@ def clip_score_of_pictures(
             f"{len(found.cut)} of {len(captions)} captions are longer than the model's context and were cut; the first "
             f"is caption {found.cut[0] + 1}"
         )
-    score = clip_score(side.features, found.embeddings, variant=variant)
+    score = clip_score(side.features, found.embeddings, variant=variant, groups=captions)
     return ClipScoreReport(score, clip.name, found.cut, tuple(warnings))
 
 

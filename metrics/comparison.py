@@ -26,6 +26,7 @@ from paragone.metrics.frechet_difference import frechet_difference
 from paragone.metrics.inputs import Given, Source, check_numbers, check_tags, choose_metrics, open_side, uses
 from paragone.metrics.measured import Measured, cautions, result_of
 from paragone.metrics.pairs import Pairing, pair_up
+from paragone.metrics.settings import settings_for
 
 SCHEMA = "paragone.compare/1"
 MUST_AGREE = {  # parts of a signature, and what they are
@@ -34,7 +35,10 @@ MUST_AGREE = {  # parts of a signature, and what they are
     "resize": "resizing",
     "ref": "reference",
     "train": "training set",
+    "prompts": "set of prompts",
+    "set": "settings",
 }
+DEFAULT_SETTINGS = "the defaults"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +143,7 @@ def _differences(one: str, two: str) -> list[str]:
 
 
 def _parts(signature: str) -> dict[str, str]:
-    return dict(part.split(":", 1) for part in signature.split("|") if ":" in part)
+    return {"set": DEFAULT_SETTINGS} | dict(part.split(":", 1) for part in signature.split("|") if ":" in part)
 
 
 def _remarks(one: MetricResult, two: MetricResult) -> list[str]:
@@ -201,7 +205,8 @@ def compare_sets(
         options = ExtractionOptions(device, batch_size, workers, None if cache is None else Path(cache))
         known = open_side("reference", reference, on_error=on_error, features=features)
         sides = [open_side("generated", source, on_error=on_error, features=features) for source in (a, b)]
-        chosen = [choose_metrics(metrics, {"reference": known, "generated": side}) for side in sides]
+        settings = settings_for(protocol)
+        chosen = [choose_metrics(metrics, {"reference": known, "generated": side}, settings) for side in sides]
         rows = [row for row in chosen[0][0] if row in chosen[1][0]]
         used = [*([known] if any(uses(row, "reference") for row in rows) else []), *sides]
         for side in used:
@@ -249,7 +254,7 @@ def _tested(
     a, b = (of_set["generated"].side.features for of_set in both)
     if a is None or b is None:
         return row, [f"{row.metric}: not tested, for the features of A or B are not known"]
-    if pairing.order is not None:
+    if pairing.order is not None and list(pairing.order) != list(range(len(b))):
         b = b[list(pairing.order)]
     try:
         found = frechet_difference(

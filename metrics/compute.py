@@ -16,9 +16,17 @@ from paragone.data.errors import UsageError
 from paragone.data.images import OnError
 from paragone.data.progress import Progress, silent
 from paragone.data.records import MetricResult
-from paragone.metrics.catalogue import Metric, Side
-from paragone.metrics.distributed import ALONE, Arrays, Ranks, extract_sides_together
-from paragone.metrics.features import ExtractionOptions, open_extractor
+from paragone.metrics.captions import (
+    CLIP_SCORE,
+    Captioned,
+    CaptionScore,
+    caption_result,
+    check_captions,
+    clip_among,
+)
+from paragone.metrics.catalogue import ALIASES, Metric, Side
+from paragone.metrics.distributed import ALONE, Ranks, go_through_together
+from paragone.metrics.features import ExtractionOptions, Seen, Stream, open_extractor
 from paragone.metrics.inputs import (
     Given,
     Source,
@@ -32,18 +40,24 @@ from paragone.metrics.inputs import (
 )
 from paragone.metrics.measured import Measured, cautions, result_of
 from paragone.metrics.pairs import Pairing
+from paragone.metrics.passes import Found, pass_through
 from paragone.metrics.per_image import Contribution, contributions_of
 from paragone.metrics.picture_metrics import (
     PICTURE_METRICS,
     PictureMetric,
     check_picture_metrics,
-    look_at,
     picture_results,
 )
+from paragone.metrics.protocols import PARAGONE
+from paragone.metrics.settings import Values, check_used, settings_for
 from paragone.metrics.weights import INCEPTION
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from paragone.metrics.extractors.base import FeatureExtractor
+    from paragone.metrics.extractors.clip import Clip
 
 SCHEMA = "paragone.metrics/1"
 
@@ -52,12 +66,13 @@ SCHEMA = "paragone.metrics/1"
 class MetricsReport:
     """Results, and what a reader of them should know.
 
-    First those of features, extractor by extractor, then those of pixels, each in the order of asking.
+    First those of features, extractor by extractor, then those of pixels, each in the order of asking, then clip_score.
     """
 
     results: tuple[MetricResult, ...]
     warnings: tuple[str, ...]
     contributions: tuple[Contribution, ...] = ()
+    caption_scores: tuple[CaptionScore, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document `paragone.metrics/1`."""
@@ -70,13 +85,15 @@ class MetricsReport:
 
 def compute_metrics(
     generated: Source,
-    reference: Source,
+    reference: Source | None = None,
     *,
     metrics: Sequence[str] | None = None,
     features: str | Sequence[str] = "gist",
     weights: str | os.PathLike[str] | None = None,
     protocol: str = "paragone",
     training: Source | None = None,
+    prompts: str | os.PathLike[str] | None = None,
+    settings: Values | None = None,
     device: str = "auto",
     batch_size: int = 32,
     workers: int = 1,
@@ -89,10 +106,12 @@ def compute_metrics(
 ) -> MetricsReport:
     """Compare `generated` with `reference`, both given as pictures (whatever `read_images` takes) or statistics.
 
-    `metrics`: names of `ALL_METRICS` and `PICTURE_METRICS`; without them, those of `DEFAULT_METRICS` that the two sides
-    allow, and authenticity when there is a `training` set. `features`: the extractor's name, or several, which then
-    share one decoding of each picture. `cache`: a folder for features. `per_image`: also what each generated picture
-    contributes to fd. `ranks`: the processes that share the work, which all call this; the report of any but the first
+    `metrics`: names of `ALL_METRICS` and `PICTURE_METRICS`, and clip_score; without them, those of `DEFAULT_METRICS`
+    that the two sides allow, and authenticity when there is a `training` set. `reference` may be missing when no metric
+    asked for needs it. `features`: the extractor's name, or several, which then share one decoding of each picture.
+    `prompts`: a file of captions, for clip_score. `settings`: options of metrics by metric and name, before those of
+    the `protocol`. `cache`: a folder for features. `per_image`: also what each generated picture contributes to fd, and
+    its clip_score. `ranks`: the processes that share the work, which all call this; the report of any but the first
     is empty.
     Raises `UsageError`, `InputError`, `MissingWeights` or `PluginError` for what cannot be done, `NotComparable` when a
     statistics file was made with other features, `TooFewSamples` when a side is smaller than a metric allows.
@@ -100,16 +119,38 @@ def compute_metrics(
     with ranks.step():
         options = ExtractionOptions(device, batch_size, workers, None if cache is None else Path(cache))
         names = _extractor_names(features, weights, per_image=per_image)
-        sources = {"reference": reference, "generated": generated}
-        sources |= {} if training is None else {"training": training}
-        request = _requested(sources, metrics, names, weights=weights, protocol=protocol, on_error=on_error)
-        if per_image:
+        sources = {"reference": reference, "generated": generated, "training": training}
+        request = _requested(
+            {role: source for role, source in sources.items() if source is not None},
+            metrics,
+            names,
+            prompts=prompts,
+            settings={ALIASES.get(metric, metric): values for metric, values in (settings or {}).items()},
+            weights=weights,
+            protocol=protocol,
+            on_error=on_error,
+        )
+        contributing = per_image and (request.captioned is None or any(row.name == "fd" for row in request.rows))
+        if contributing:
             check_contributions(request.rows, request.sides, request.plans[0].extractor)
-    measured = _measure_all(request.plans, options, ranks=ranks, progress=progress) if request.rows else []
-    seen = look_at(request.of_pixels, request.sides, request.pairing, ranks=ranks, progress=progress)
+    wanted = _wanted(request)
+    sides, pairing = request.sides, request.pairing
+    found = pass_through(sides, wanted, request.of_pixels, pairing, options, ranks=ranks, progress=progress)
     if not ranks.first:
         return MetricsReport((), ())
-    return _report(request, measured, seen, seed=seed, asked=metrics or (), per_image=per_image)
+    measured = [_measured(plan, wanted, found) for plan in request.plans if request.rows]
+    embedded = _embedded(request, wanted, found)
+    seen = found.seen
+    report = _report(request, measured, seen, seed=seed, asked=metrics or (), contributing=contributing)
+    if request.captioned is None or embedded is None:
+        return report
+    result, scores, told = caption_result(request.captioned, embedded)
+    return MetricsReport(
+        (*report.results, result),
+        tuple(dict.fromkeys([*report.warnings, *told])),
+        report.contributions,
+        scores if per_image else (),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +171,7 @@ class _Request:
     of_pixels: Sequence[PictureMetric]
     pairing: Pairing | None
     plans: Sequence[_Plan]
+    captioned: Captioned | None
     warnings: Sequence[str]
 
 
@@ -138,14 +180,21 @@ def _requested(
     metrics: Sequence[str] | None,
     names: Sequence[str],
     *,
+    prompts: str | os.PathLike[str] | None,
+    settings: Values,
     weights: str | os.PathLike[str] | None,
     protocol: str,
     on_error: OnError,
 ) -> _Request:
     sides = {role: open_side(role, one, on_error=on_error, features=names[0]) for role, one in sources.items()}
     of_pixels = [PICTURE_METRICS[name] for name in dict.fromkeys(metrics or ()) if name in PICTURE_METRICS]
-    wanted = None if metrics is None else [name for name in metrics if name not in PICTURE_METRICS]
-    rows, warnings = choose_metrics(wanted, sides) if wanted or not of_pixels else ([], [])
+    captions = check_captions(CLIP_SCORE in (metrics or ()), prompts, sides["generated"], settings.get(CLIP_SCORE, {}))
+    of_features = None if metrics is None else [name for name in metrics if name not in (*PICTURE_METRICS, CLIP_SCORE)]
+    chosen = settings_for(protocol, settings)
+    elsewhere = of_pixels or captions is not None
+    rows, warnings = choose_metrics(of_features, sides, chosen) if of_features or not elsewhere else ([], [])
+    options = {row.name: row.settings for row in rows} | dict.fromkeys(row.name for row in of_pixels)
+    check_used(settings, options if captions is None else options | {CLIP_SCORE: captions[1]})
     pairing = check_picture_metrics(of_pixels, sides)
     plans = []
     for name in names if any(side.pictures is not None for side in sides.values()) else names[:1]:
@@ -155,17 +204,22 @@ def _requested(
             for role, side in sides.items()
         }
         plans.append(_plan(name, given, rows, weights=weights, protocol=protocol))
-    return _Request(sides, rows, of_pixels, pairing, plans, warnings)
+    captioned = None
+    if captions is not None:
+        clip = _clip(names, plans if rows else (), weights=weights, protocol=protocol)
+        captioned = Captioned(sides["generated"], captions[0], clip, captions[1])
+        warnings = [*warnings, *clip.warnings]
+    return _Request(sides, rows, of_pixels, pairing, plans, captioned, warnings)
 
 
 def _report(
     request: _Request,
     measured: Sequence[Mapping[str, Measured]],
-    seen: Arrays,
+    seen: Seen,
     *,
     seed: int,
     asked: Sequence[str],
-    per_image: bool,
+    contributing: bool,
 ) -> MetricsReport:
     results: list[MetricResult] = []
     warnings = [line for side in request.sides.values() if side.pictures for line in side.pictures.warnings]
@@ -179,7 +233,7 @@ def _report(
             warnings.append(f"asked for fid, but the features are not those of {INCEPTION.name}: reported as fd")
         results += of_plan
     of_pixels, told = picture_results(request.of_pixels, request.sides, request.pairing, seen)
-    contributions = contributions_of(measured[0]["reference"], measured[0]["generated"]) if per_image else ()
+    contributions = contributions_of(measured[0]["reference"], measured[0]["generated"]) if contributing else ()
     return MetricsReport((*results, *of_pixels), tuple(dict.fromkeys([*warnings, *told])), contributions)
 
 
@@ -215,17 +269,57 @@ def _plan(
     return _Plan(extractor, used, (*told, *check_tags(used, extractor)))
 
 
-def _measure_all(
-    plans: Sequence[_Plan], options: ExtractionOptions, *, ranks: Ranks, progress: Progress
-) -> list[dict[str, Measured]]:
-    """By role, for each plan; every picture is decoded once for all of them. Nothing on any rank but the first."""
-    measured: list[dict[str, Measured]] = [{} for _ in plans]
-    for sides in zip(*(plan.used for plan in plans), strict=True):
-        extractors = [plan.extractor for plan in plans if plan.extractor is not None]
-        found = measure(sides, extractors, options, task=f"{sides[0].role} features", ranks=ranks, progress=progress)
-        for by_role, one in zip(measured, found, strict=ranks.first):
-            by_role[sides[0].role] = one
+def _wanted(request: _Request) -> dict[str, list[FeatureExtractor]]:
+    """By role, the extractors that its pictures go through."""
+    wanted: dict[str, list[FeatureExtractor]] = {}
+    for plan in request.plans if request.rows else ():
+        for side in plan.used:
+            if side.pictures is not None and plan.extractor is not None:
+                wanted.setdefault(side.role, []).append(plan.extractor)
+    if request.captioned is not None:
+        of_generated = wanted.setdefault("generated", [])
+        if request.captioned.clip not in of_generated:
+            of_generated.append(request.captioned.clip)
+    return wanted
+
+
+def _measured(plan: _Plan, wanted: Mapping[str, Sequence[FeatureExtractor]], found: Found) -> dict[str, Measured]:
+    """By role, the sides that the plan's metrics look at."""
+    measured = {}
+    for side in plan.used:
+        if side.statistics is not None:
+            measured[side.role] = Measured(side, Side(side.statistics), side.digest)
+        elif plan.extractor is not None:
+            one = found.extractions[side.role][wanted[side.role].index(plan.extractor)]
+            measured[side.role] = Measured(side, one.side, one.content, one.digests)
     return measured
+
+
+def _embedded(
+    request: _Request, wanted: Mapping[str, Sequence[FeatureExtractor]], found: Found
+) -> NDArray[np.float64] | None:
+    """CLIP's features of the generated side for clip_score; None without it."""
+    if request.captioned is None:
+        return None
+    place = wanted["generated"].index(request.captioned.clip)
+    features = found.extractions["generated"][place].side.features
+    return None if features is None else features.astype("float64")
+
+
+def _clip(
+    names: Sequence[str], plans: Sequence[_Plan], *, weights: str | os.PathLike[str] | None, protocol: str
+) -> Clip:
+    """The CLIP of clip_score: that of a plan if there is one, so that it is loaded once."""
+    name = clip_among(names)
+    asked_for = name in names
+    for one, plan in zip(names, plans, strict=False):
+        if one == name and plan.extractor is not None:
+            return plan.extractor  # type: ignore[return-value]
+    # Weights and a protocol are those of the features; they are CLIP's where there are no other features.
+    given = weights if asked_for or not plans else None
+    return open_extractor(  # type: ignore[return-value]
+        name, weights=None if given is None else Path(given), protocol=protocol if asked_for else PARAGONE
+    )
 
 
 def extractor_for(
@@ -258,5 +352,6 @@ def measure(
     if pictures is None:
         given = [(side, side.statistics) for side in sides]
         return [Measured(side, Side(statistics), side.digest) for side, statistics in given if statistics is not None]
-    found = extract_sides_together(pictures, extractors, options, task=task, ranks=ranks, progress=progress)
-    return [Measured(sides[0], one.side, one.content, one.digests) for one in found]
+    stream = Stream(pictures, extractors)
+    found = go_through_together([stream], options, task=task, ranks=ranks, progress=progress).extractions
+    return [Measured(sides[0], one.side, one.content, one.digests) for of_side in found for one in of_side]

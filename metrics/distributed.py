@@ -5,22 +5,23 @@ hands them to the first rank, which alone goes on. Features and logits are those
 statistics are merged (Chan, Golub & LeVeque 1983), which agrees with one process to rounding.
 
 What travels is arrays and JSON, through gloo on the CPU: float64 is needed there, and features have left the GPU by
-then. No rank waits for another but at the end of a step, so shares may differ in length; an error on any rank ends
-the step on all, and the first rank reports it.
+then. Rows travel block by block, in the order of the pictures, so that the first rank's memory stays bounded too. No
+rank waits for another but at the end of a step, so shares may differ in length; an error on any rank ends the step on
+all, and the first rank reports it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +29,24 @@ from numpy.typing import NDArray
 from paragone.data.errors import InputError, ParagoneError
 from paragone.data.images import ImageSource
 from paragone.data.progress import Progress, silent
+from paragone.metrics.block_cache import Rows
 from paragone.metrics.catalogue import Side
 from paragone.metrics.feature_statistics import FeatureStatistics
-from paragone.metrics.features import BLOCK, Extraction, ExtractionOptions, extract_sides, extract_statistics
+from paragone.metrics.feature_store import RowStore
+from paragone.metrics.features import (
+    BLOCK,
+    Extraction,
+    ExtractionOptions,
+    Look,
+    Passage,
+    Pixels,
+    Seen,
+    Stream,
+    extract_statistics,
+    extractions_of,
+    go_through,
+    statistics_of_readable,
+)
 
 if TYPE_CHECKING:
     from paragone.metrics.extractors.base import FeatureExtractor
@@ -88,9 +104,30 @@ class Ranks:
         """The arrays of every rank, in order, on the first rank; nothing on the others."""
         if self.count == 1:
             return [arrays]
-        content = io.BytesIO()
-        np.savez(content, allow_pickle=False, **arrays)
-        return [_unpacked(packed) for packed in self._gather_bytes(content.getvalue())]
+        mine = _packed(arrays)
+        sizes = self._sizes(len(mine))
+        if not self.first:
+            self._send_bytes(mine)
+            return []
+        return [arrays, *(_unpacked(self._receive_bytes(rank, sizes[rank])) for rank in range(1, self.count))]
+
+    def send(self, arrays: Arrays) -> None:
+        """Hand arrays to the first rank, which must ask for them with `receive`."""
+        import torch
+        import torch.distributed as dist
+
+        mine = _packed(arrays)
+        dist.send(torch.tensor([len(mine)]), dst=0)
+        self._send_bytes(mine)
+
+    def receive(self, rank: int) -> Arrays:
+        """What `rank` sends to the first."""
+        import torch
+        import torch.distributed as dist
+
+        size = torch.zeros(1, dtype=torch.int64)
+        dist.recv(size, src=rank)
+        return _unpacked(self._receive_bytes(rank, int(size)))
 
     def _exchange_json(self, document: dict[str, Any]) -> list[dict[str, Any]]:
         import torch
@@ -104,20 +141,19 @@ class Ranks:
         dist.all_gather(found, torch.from_numpy(padded))
         return [json.loads(bytes(one[:size].numpy())) for one, size in zip(found, sizes, strict=True)]
 
-    def _gather_bytes(self, mine: bytes) -> list[bytes]:
+    def _send_bytes(self, content: bytes) -> None:
         import torch
         import torch.distributed as dist
 
-        sizes = self._sizes(len(mine))
-        if not self.first:
-            dist.send(torch.frombuffer(bytearray(mine), dtype=torch.uint8), dst=0)
-            return []
-        found = [mine]
-        for rank in range(1, self.count):
-            received = torch.empty(sizes[rank], dtype=torch.uint8)
-            dist.recv(received, src=rank)
-            found.append(received.numpy().tobytes())
-        return found
+        dist.send(torch.frombuffer(bytearray(content), dtype=torch.uint8), dst=0)
+
+    def _receive_bytes(self, rank: int, size: int) -> bytes:
+        import torch
+        import torch.distributed as dist
+
+        received = torch.empty(size, dtype=torch.uint8)
+        dist.recv(received, src=rank)
+        return received.numpy().tobytes()
 
     def _sizes(self, mine: int) -> list[int]:
         import torch
@@ -162,41 +198,48 @@ def positions_of(rank: int, n: int, *, count: int) -> list[int]:
     return [position for start in starts for position in range(start, min(start + BLOCK, n))]
 
 
-def extract_sides_together(
-    source: ImageSource,
-    extractors: Sequence[FeatureExtractor],
+class Together(NamedTuple):
+    """What all ranks found, on the first; nothing on the others."""
+
+    extractions: tuple[tuple[Extraction, ...], ...]  # of each stream, by each of its extractors
+    seen: Seen
+
+
+def go_through_together(
+    streams: Sequence[Stream],
     options: ExtractionOptions,
     *,
     task: str,
+    look: Look | None = None,
     ranks: Ranks = ALONE,
     progress: Progress = silent,
-) -> tuple[Extraction, ...]:
-    """`extract_sides` by all ranks: the extractions on the first, none on the others.
-
-    What any rank noted of its pictures is recorded in the first rank's `source`.
-    """
+) -> Together:
+    """`go_through` by all ranks. What any rank noted of its pictures is recorded in the first rank's sources."""
+    sources = [stream.source for stream in streams]
     if ranks.count == 1:
-        return extract_sides(source, extractors, options, task=task, progress=progress)
-    part = source.part(positions_of(ranks.rank, len(source), count=ranks.count))
+        passage = go_through(streams, options, task=task, look=look, progress=progress)
+        return Together(extractions_of(sources, passage), passage.seen)
+    positions = positions_of(ranks.rank, len(sources[0]), count=ranks.count)
+    parts = [stream._replace(source=stream.source.part(positions)) for stream in streams]
+
+    def look_here(index: int, pixels: Sequence[Pixels | None]) -> Mapping[str, Any]:
+        assert look is not None
+        return look(positions[index], pixels)
+
+    here = None if look is None else look_here
     with ranks.step():
-        arrays: Arrays = {"digests": np.empty((0, DIGEST_BYTES), np.uint8)}
-        if _any_readable(part):
-            shown = _shown(progress, ranks)
-            found = extract_sides(part, extractors, options, task=_task(task, ranks), progress=shown)
-            for number, extraction in enumerate(found):
-                arrays |= _packed_side(extraction.side, number)
-            arrays["digests"] = np.frombuffer(found[0].digests, dtype=np.uint8).reshape(-1, DIGEST_BYTES)
-        elif len(part):
-            arrays["digests"] = np.stack([np.frombuffer(part.content_digest(at), np.uint8) for at in range(len(part))])
-        arrays |= packed_findings(part)
-    shares = _collected(source, arrays, ranks)
-    if not shares:
-        return ()
-    order = np.argsort(np.concatenate([share.positions for share in shares]))
-    digests = np.concatenate([share.arrays["digests"] for share in shares])[order].tobytes()
-    content = hashlib.sha256(digests).hexdigest()
-    sides = [_side(shares, extractor, number) for number, extractor in enumerate(extractors)]
-    return tuple(Extraction(side, content, digests) for side in sides)
+        mine = go_through(parts, options, task=_task(task, ranks), look=here, progress=_shown(progress, ranks))
+    together: list[tuple[Side | None, ...]] = []
+    digests: list[bytes] = []
+    for place, (stream, part) in enumerate(zip(streams, parts, strict=True)):
+        with ranks.step():
+            sides, contents = _together(mine.sides[place], mine.digests[place], stream, part.source, options, ranks)
+        together.append(sides)
+        digests.append(contents)
+    seen = _seen_by_all(mine.seen, positions, ranks)
+    with ranks.step():
+        found = extractions_of(sources, Passage(tuple(together), tuple(digests), {})) if ranks.first else ()
+    return Together(found, seen)
 
 
 def extract_statistics_together(
@@ -213,14 +256,16 @@ def extract_statistics_together(
         return extract_statistics(source, extractor, options, task=task, progress=progress)
     part = source.part(positions_of(ranks.rank, len(source), count=ranks.count))
     with ranks.step():
-        arrays: Arrays = {}
-        if _any_readable(part):
-            shown = _shown(progress, ranks)
-            found = extract_statistics(part, extractor, options, task=_task(task, ranks), progress=shown)
-            arrays = {f"0.{name}": array for name, array in _packed(found).items()}
-        arrays |= packed_findings(part)
-    shares = _collected(source, arrays, ranks)
-    return _merged(shares, extractor, 0) if shares else None
+        mine = statistics_of_readable(
+            part, extractor, options, task=_task(task, ranks), progress=_shown(progress, ranks)
+        )
+    shares = ranks.gather(_arrays_of(mine, 0) | packed_findings(part))
+    _adopt(source, shares, ranks)
+    with ranks.step():
+        found = _merged(shares, extractor, 0)
+        if ranks.first and found is None:
+            raise InputError(f"{source.origin}: none of its {len(source)} pictures could be read")
+    return found
 
 
 def _task(task: str, ranks: Ranks) -> str:
@@ -231,33 +276,12 @@ def _shown(progress: Progress, ranks: Ranks) -> Progress:
     return progress if ranks.first else silent
 
 
-def _any_readable(part: ImageSource) -> bool:
-    """Whether a share holds a picture that can be read; one without is no error as long as another share has some.
-
-    Reads until it finds one. With `on_error="raise"` the extraction will name what is wrong.
-    """
-    if part.on_error == "raise" or len(part) == 0:
-        return len(part) > 0
-    return any(part.record(index, part.read(index)) for index in range(len(part)))
-
-
-def _packed_side(side: Side, number: int) -> Arrays:
-    assert isinstance(side.statistics, FeatureStatistics)
-    assert side.features is not None
-    arrays = _packed(side.statistics) | {"features": _as_extracted(side.features)}
-    arrays |= {} if side.logits is None else {"logits": side.logits}
-    return {f"{number}.{name}": array for name, array in arrays.items()}
-
-
-def _as_extracted(features: NDArray[np.float64]) -> NDArray[Any]:
-    """Features as float32 where that loses nothing, which is where the extractor made them so."""
-    narrow = features.astype(np.float32)
-    return narrow if np.array_equal(narrow, features) else features
-
-
-def _packed(statistics: FeatureStatistics) -> Arrays:
+def _arrays_of(statistics: FeatureStatistics | None, number: int) -> Arrays:
+    if statistics is None:
+        return {}
     upper = np.triu_indices(statistics.dim)
-    return {"n": np.array(statistics.n), "mean": statistics.mean, "scatter_upper": statistics.scatter[upper]}
+    arrays = {"n": np.array(statistics.n), "mean": statistics.mean, "scatter_upper": statistics.scatter[upper]}
+    return {f"{number}.{name}": array for name, array in arrays.items()}
 
 
 def packed_findings(part: ImageSource) -> Arrays:
@@ -266,65 +290,149 @@ def packed_findings(part: ImageSource) -> Arrays:
     return {"findings": np.frombuffer(json.dumps([notes, skipped]).encode(), dtype=np.uint8)}
 
 
+def _packed(arrays: Arrays) -> bytes:
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, **arrays)
+    return content.getvalue()
+
+
+def _unpacked(content: bytes) -> Arrays:
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+# ---- Rows, block by block ------------------------------------------------------------------------------------------
+
+
+def _together(
+    mine: Sequence[Side | None],
+    digests: bytes,
+    stream: Stream,
+    part: ImageSource,
+    options: ExtractionOptions,
+    ranks: Ranks,
+) -> tuple[tuple[Side | None, ...], bytes]:
+    """One stream's sides and digests by all ranks, on the first; a side is None where no picture could be read."""
+    arrays = packed_findings(part) | {"digests": np.frombuffer(digests, np.uint8).reshape(-1, DIGEST_BYTES)}
+    for number, side in enumerate(mine):
+        if side is not None:
+            assert isinstance(side.statistics, FeatureStatistics)
+            arrays |= _arrays_of(side.statistics, number)
+    shares = ranks.gather(arrays)
+    n = len(stream.source)
+    if not ranks.first:
+        counts = _counts(n, map(positions_of(ranks.rank, n, count=ranks.count).__getitem__, part.findings()[1]))
+        for side in mine:
+            _send_rows(side, counts, ranks)
+        return (), b""
+    counts = _counts(n, _adopt(stream.source, shares, ranks))
+    sides: list[Side | None] = []
+    failed: list[InputError] = []  # raised when all ranks are rid of their rows
+    for number, extractor in enumerate(stream.extractors):
+        try:
+            rows = _collected(_rows_in_order(mine[number], counts, ranks), options.cache)
+        except InputError as error:
+            failed.append(error)
+            continue
+        statistics = _merged(shares, extractor, number)
+        sides.append(None if rows is None or statistics is None else Side(statistics, *rows))
+    if failed:
+        raise failed[0]
+    if not stream.extractors:
+        return (), b""
+    places = np.concatenate([positions_of(rank, n, count=ranks.count) for rank in range(ranks.count)])
+    in_order = np.concatenate([share["digests"] for share in shares])[np.argsort(places)]
+    return tuple(sides), in_order.tobytes()
+
+
+def _counts(n: int, skipped: Iterable[int]) -> list[int]:
+    """How many of n pictures there are in each block but for those at the positions `skipped`."""
+    counts = [min(BLOCK, n - start) for start in range(0, n, BLOCK)]
+    for position in skipped:
+        counts[position // BLOCK] -= 1
+    return counts
+
+
+def _own_rows(side: Side | None, counts: Sequence[int], ranks: Ranks) -> Iterator[Rows]:
+    """The rows of this rank's blocks, but of those where all was left out."""
+    start = 0
+    for count in filter(None, counts[ranks.rank :: ranks.count]):
+        assert side is not None
+        assert side.features is not None
+        part = slice(start, start + count)
+        yield Rows(side.features[part], None if side.logits is None else side.logits[part])
+        start += count
+
+
+def _send_rows(side: Side | None, counts: Sequence[int], ranks: Ranks) -> None:
+    for rows in _own_rows(side, counts, ranks):
+        ranks.send({"features": rows.features} | ({} if rows.logits is None else {"logits": rows.logits}))
+
+
+def _rows_in_order(side: Side | None, counts: Sequence[int], ranks: Ranks) -> Iterator[Rows]:
+    """The rows of all blocks of all ranks, on the first; each rank sends its own in this order."""
+    own = _own_rows(side, counts, ranks)
+    for block, count in enumerate(counts):
+        if count and block % ranks.count == 0:
+            yield next(own)
+        elif count:
+            found = ranks.receive(block % ranks.count)
+            yield Rows(found["features"], found.get("logits"))
+
+
+def _collected(blocks: Iterator[Rows], folder: Path | None) -> Rows | None:
+    """All rows, in a store of their own; None when there are none."""
+    with RowStore(folder) as features, RowStore(folder) as logits:
+        for rows in blocks:
+            try:
+                features.append(rows.features)
+                if rows.logits is not None:
+                    logits.append(rows.logits)
+            except InputError:
+                for _ in blocks:  # which the other ranks wait to be rid of
+                    pass
+                raise
+        return Rows(features.rows(), logits.rows() if logits.n else None) if features.n else None
+
+
 # ---- On the first rank ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Share:
-    """What one rank handed in: its pictures' positions, which of them gave rows, and its arrays."""
-
-    positions: NDArray[np.intp]
-    kept: NDArray[np.intp]
-    arrays: Arrays
-
-
-def _collected(source: ImageSource, arrays: Arrays, ranks: Ranks) -> list[_Share]:
-    """The shares of all ranks on the first, which records their findings in `source`; nothing on the others."""
-    shares = []
-    with ranks.step():
-        for rank, found in enumerate(ranks.gather(arrays)):
-            positions = positions_of(rank, len(source), count=ranks.count)
-            skipped = adopt_findings(source, positions, found)
-            kept = [position for index, position in enumerate(positions) if index not in skipped]
-            shares.append(_Share(np.array(positions, np.intp), np.array(kept, np.intp), found))
-        if ranks.first and all(len(share.kept) == 0 for share in shares):
-            raise InputError(f"{source.origin}: none of its {len(source)} pictures could be read")
-    return shares
+def _adopt(source: ImageSource, shares: Sequence[Arrays], ranks: Ranks) -> list[int]:
+    """Record in `source` what the ranks noted; the positions of what was left out."""
+    left_out = []
+    for rank, share in enumerate(shares):
+        positions = positions_of(rank, len(source), count=ranks.count)
+        told = json.loads(share["findings"].tobytes())
+        notes, skipped = ({int(index): text for index, text in kind.items()} for kind in told)
+        source.adopt(positions, notes, skipped)
+        left_out += [positions[index] for index in skipped]
+    return left_out
 
 
-def adopt_findings(source: ImageSource, positions: Sequence[int], arrays: Arrays) -> dict[int, str]:
-    """Record in `source` what was noted of a part that lay at `positions`; which of the part was left out, and why."""
-    told = json.loads(arrays["findings"].tobytes())
-    notes, skipped = ({int(index): text for index, text in kind.items()} for kind in told)
-    source.adopt(positions, notes, skipped)
-    return skipped
-
-
-def _rows(shares: list[_Share], name: str) -> NDArray[Any]:
-    """Rows of all shares in the order of the pictures."""
-    rows = np.concatenate([share.arrays[name] for share in shares if name in share.arrays])
-    return rows[np.argsort(np.concatenate([share.kept for share in shares]))]
-
-
-def _side(shares: list[_Share], extractor: FeatureExtractor, number: int) -> Side:
-    features = _rows(shares, f"{number}.features").astype(np.float64)
-    logits = _rows(shares, f"{number}.logits") if extractor.has_logits else None
-    return Side(_merged(shares, extractor, number), features, logits)
-
-
-def _merged(shares: list[_Share], extractor: FeatureExtractor, number: int) -> FeatureStatistics:
+def _merged(shares: Sequence[Arrays], extractor: FeatureExtractor, number: int) -> FeatureStatistics | None:
+    """The statistics of all shares; None where none has any."""
     tags = {"extractor": extractor.name, "protocol": extractor.protocol}
     found = []
-    for arrays in (share.arrays for share in shares if f"{number}.n" in share.arrays):
+    for arrays in (share for share in shares if f"{number}.n" in share):
         n, mean, triangle = (arrays[f"{number}.{name}"] for name in ("n", "mean", "scatter_upper"))
         dim = len(mean)
         scatter = np.zeros((dim, dim))
         scatter[np.triu_indices(dim)] = triangle
         scatter += np.triu(scatter, 1).T
         found.append(FeatureStatistics(int(n), mean, scatter, **tags))
-    return reduce(FeatureStatistics.merge, found)
+    return reduce(FeatureStatistics.merge, found) if found else None
 
 
-def _unpacked(content: bytes) -> Arrays:
-    with np.load(io.BytesIO(content), allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+def _seen_by_all(mine: Seen, positions: Sequence[int], ranks: Ranks) -> Seen:
+    """What all ranks saw, in the order of the pictures, on the first; nothing on the others."""
+    here = np.array(positions, np.intp)
+    shares = ranks.gather({name: here[found] if name.endswith(".at") else found for name, found in mine.items()})
+    columns: Seen = {}
+    for name in dict.fromkeys(name for share in shares for name in share if not name.endswith(".at")):
+        have = [share for share in shares if name in share]
+        places = np.concatenate([share[f"{name}.at"] for share in have])
+        order = np.argsort(places)
+        columns[name] = np.concatenate([share[name] for share in have])[order]
+        columns[f"{name}.at"] = places[order]
+    return columns

@@ -40,7 +40,7 @@ class Duplicates(NamedTuple):
     of_reference: tuple[tuple[int, int], ...]  # generated, and the first reference picture that it is near
 
 
-def near_duplicates(generated: Hashes, reference: Hashes | None, *, within: int = NEAR_BITS) -> Duplicates:
+def near_hashes(generated: Hashes, reference: Hashes | None, *, within: int = NEAR_BITS) -> Duplicates:
     """Pictures whose hashes differ in at most `within` bits. All pairs are looked at, N² / 2 and N M."""
     n = len(generated)
     rows, columns = _near_pairs(generated, generated, within)

@@ -13,17 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paragone.data.errors import InputError
-from paragone.metrics.feature_statistics import Statistics
+from paragone.metrics.feature_statistics import Rows, Statistics
 
 Z95 = 1.959963984540054  # normal quantile of 0.975
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Side:
-    """What is known of one side. Two sides are the same only when they are the same object."""
+    """What is known of one side. Two sides are the same only when they are the same object.
+
+    Features are as the extractor made them, and may lie on disk: metrics promote them to float64 block by block
+    (paragone.metrics.feature_statistics.promoted).
+    """
 
     statistics: Statistics
-    features: NDArray[np.float64] | None = None  # [N, D]
+    features: Rows | None = None  # [N, D]
     logits: NDArray[Any] | None = None  # [N, C]
 
     def __post_init__(self) -> None:
@@ -50,8 +54,20 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
+class Settings:
+    """Options of a row: a subclass has one field an option, each with a default."""
+
+    def least_samples(self) -> int | None:
+        """The least number of samples of every side under these settings; None: the row's own."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
 class Metric:
     """One row. `compute(*, reference, generated, training=None, seed=0)` gives the estimate, or raises a named error.
+
+    A row with `settings` is also given `settings=` of that type. `alone`: it can do without a reference that it would
+    look at if there were one.
 
     `requires` names what must be there: "statistics" and "features" of reference and generated, "logits" of generated,
     "training" a training side with features. A row that needs "training" looks at the reference only if it names
@@ -65,12 +81,21 @@ class Metric:
     requires: frozenset[str]
     min_n: int
     compute: Callable[..., Estimate]
+    settings: Settings | None = None
+    alone: bool = False
+
+    def estimate(
+        self, *, reference: Side | None, generated: Side, training: Side | None = None, seed: int = 0
+    ) -> Estimate:
+        """`compute` under the row's settings."""
+        sides = {"reference": reference, "generated": generated, "training": training}
+        return self.compute(**sides, seed=seed, **({} if self.settings is None else {"settings": self.settings}))
 
 
 # ---- What rows share -----------------------------------------------------------------------------------------------
 
 
-def features_of(side: Side, name: str) -> NDArray[np.float64]:
+def features_of(side: Side, name: str) -> Rows:
     if side.features is None:
         raise InputError(f"{name}: statistics alone do not do here; give the images, or a file with their features")
     return side.features

@@ -18,13 +18,16 @@ from paragone.data.errors import TooFewSamples, UsageError
 from paragone.metrics.feature_statistics import (
     FeatureStatistics,
     ForeignStatistics,
+    Rows,
     Statistics,
     StatisticsAccumulator,
-    as_features,
+    as_rows,
 )
 from paragone.metrics.frechet import frechet_distance, frechet_estimate
 
 Array = NDArray[np.float64]
+Indices = NDArray[np.intp]
+TAKEN = 1024  # rows that are copied together
 POINTS = 15
 
 
@@ -66,7 +69,7 @@ def frechet_infinity(
     (or 2 D + 2 if that is more, but at most N / 2) to N. Raises `TooFewSamples` for N < 4. Below 4 D or so the bias is
     not yet a line in 1 / n, and the value too low.
     """
-    features = as_features(generated, name="generated")
+    features = as_rows(generated, name="generated")
     n, dim = features.shape
     if points < 2:
         raise UsageError(f"points={points}: a line needs at least 2")
@@ -75,12 +78,12 @@ def frechet_infinity(
     known, beside = prepared_reference(reference, reference_features)
     lowest = max(2, min(n // 2, max(n // 10, 2 * dim + 2)))
     sizes = np.unique(np.linspace(lowest, n, points).round().astype(int))
-    shuffled = features[np.random.default_rng(seed).permutation(n)]
+    shuffled = np.random.default_rng(seed).permutation(n)
     accumulator, distances, start = StatisticsAccumulator(), [], 0
     for size in sizes[:-1]:
-        accumulator.add(shuffled[start:size])
+        _add_rows(accumulator, features, shuffled[start:size])
         start = int(size)
-        drawn = accumulator.statistics() if size > dim else shuffled[:size]
+        drawn = accumulator.statistics() if size > dim else features[shuffled[:size]]
         distances.append(
             frechet_estimate(known, drawn, reference_features=beside, standard_error=False).value,
         )
@@ -138,7 +141,7 @@ def frechet_half_split(
     It can when its features are known and half of them are more than D. `distance` is the FD of all samples, where the
     caller has it already. Raises `TooFewSamples` for N < 4; good from N ≈ 4 D on.
     """
-    features = as_features(generated, name="generated")
+    features = as_rows(generated, name="generated")
     if len(features) < 4:
         raise TooFewSamples(f"a half-split Fréchet distance needs at least 4 samples; there are {len(features)}")
     known, beside = prepared_reference(reference, reference_features)
@@ -148,35 +151,52 @@ def frechet_half_split(
     rng = np.random.default_rng(seed)
     rows = halves(len(features), rng)
     sides = reference_halves(known, beside, rng)
-    found = [frechet_distance(side, features[half]) for side, half in zip(sides, rows, strict=True)]
+    found = [frechet_distance(side, taken(features, half)) for side, half in zip(sides, rows, strict=True)]
     return HalfSplit(2 * whole - (found[0] + found[1]) / 2, whole, (found[0], found[1]), sides[0] is not sides[1])
 
 
-def halves(n: int, rng: np.random.Generator) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def halves(n: int, rng: np.random.Generator) -> tuple[Indices, Indices]:
     """The rows of two random halves of `n`, in ascending order; they differ by one for an odd n."""
     order = rng.permutation(n)
     return np.sort(order[: n // 2]), np.sort(order[n // 2 :])
 
 
 def reference_halves(
-    known: Statistics | Array, beside: Array | None, rng: np.random.Generator
-) -> tuple[Statistics | Array, Statistics | Array]:
+    known: Statistics | Rows, beside: Rows | None, rng: np.random.Generator
+) -> tuple[Statistics | Rows, Statistics | Rows]:
     """Statistics of two random halves of the reference; all of it, twice, when it cannot be halved."""
     features = beside if beside is not None else known if isinstance(known, np.ndarray) else None
     if features is None or len(features) // 2 <= features.shape[1]:
         return known, known
     one, two = halves(len(features), rng)
-    return FeatureStatistics.from_features(features[one]), FeatureStatistics.from_features(features[two])
+    return statistics_of_rows(features, one), statistics_of_rows(features, two)
+
+
+def taken(features: Rows, rows: Indices) -> Statistics | Rows:
+    """Some rows as a side of a Fréchet distance: their statistics, or, of at most D, the rows themselves."""
+    return statistics_of_rows(features, rows) if len(rows) > features.shape[1] else features[rows]
+
+
+def statistics_of_rows(features: Rows, rows: Indices) -> FeatureStatistics:
+    """Statistics of some rows, which are not copied all at once."""
+    accumulator = StatisticsAccumulator()
+    _add_rows(accumulator, features, rows)
+    return accumulator.statistics()
+
+
+def _add_rows(accumulator: StatisticsAccumulator, features: Rows, rows: Indices) -> None:
+    for start in range(0, len(rows), TAKEN):
+        accumulator.add(features[rows[start : start + TAKEN]])
 
 
 def prepared_reference(
     reference: Statistics | ArrayLike, reference_features: ArrayLike | None
-) -> tuple[Statistics | Array, Array | None]:
+) -> tuple[Statistics | Rows, Rows | None]:
     """The reference with its statistics computed once, unless its samples are too few for that (n ≤ D)."""
-    beside = None if reference_features is None else as_features(reference_features, name="reference")
+    beside = None if reference_features is None else as_rows(reference_features, name="reference")
     if isinstance(reference, FeatureStatistics | ForeignStatistics):
         return reference, beside
-    features = as_features(reference, name="reference")
+    features = as_rows(reference, name="reference")
     if len(features) <= features.shape[1]:
         return features, None
     return FeatureStatistics.from_features(features), features

@@ -8,6 +8,7 @@ order, not on the batch size.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,11 +21,31 @@ from paragone.data.errors import InputError, NotComparable, TooFewSamples
 
 BLOCK_ROWS = 256  # rows that are centred together; part of what fixes the bits of a result
 STRIP_ROWS = 32
+BLOCK_BYTES = 16 << 20  # of rows that are promoted to float64 together
+CHECKED_ROWS = 4096
+Rows = NDArray[np.floating[Any]]  # [N, D], float32 or float64
 
 
 def as_features(features: ArrayLike, *, name: str = "features") -> NDArray[np.float64]:
     """`features` as float64 [N, D]; raises `InputError` unless they are real, finite, two-dimensional, with D ≥ 1."""
     return _checked(features, name=name, first_row=0).astype(np.float64, copy=False)
+
+
+def as_rows(features: ArrayLike, *, name: str = "features") -> Rows:
+    """`features` after the checks of `as_features`, but float32 stays float32 and is not copied.
+
+    For sets that may be large, or on disk: promote them a block at a time, as `promoted` does.
+    """
+    array = _checked(features, name=name, first_row=0)
+    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
+
+
+def promoted(rows: Rows) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+    """Which rows, and these in float64, of at most `BLOCK_BYTES`; together all of `rows` [N, D] in order."""
+    step = max(1, BLOCK_BYTES // (8 * rows.shape[1]))
+    for start in range(0, len(rows), step):
+        part = slice(start, min(start + step, len(rows)))
+        yield part, rows[part].astype(np.float64, copy=False)
 
 
 def _checked(features: ArrayLike, *, name: str, first_row: int) -> NDArray[Any]:
@@ -34,14 +55,14 @@ def _checked(features: ArrayLike, *, name: str, first_row: int) -> NDArray[Any]:
         raise InputError(f"{name}: dtype {array.dtype} is not a real number type; pass floats")
     if array.ndim != 2 or array.shape[1] == 0:
         raise InputError(f"{name}: shape {array.shape} is not [N, D]; pass one row per sample")
-    finite = np.isfinite(array).all(axis=1)
-    if not finite.all():
-        row = int(np.argmin(finite))
-        column = int(np.argmin(np.isfinite(array[row])))
-        raise InputError(
-            f"{name}: row {first_row + row} is not finite (column {column} is {array[row, column]}); "
-            "look at that sample, or leave it out"
-        )
+    for start in range(0, len(array), CHECKED_ROWS):
+        finite = np.isfinite(array[start : start + CHECKED_ROWS])
+        if not finite.all():
+            row, column = (int(index) for index in np.argwhere(~finite)[0])
+            raise InputError(
+                f"{name}: row {first_row + start + row} is not finite (column {column} is "
+                f"{array[start + row, column]}); look at that sample, or leave it out"
+            )
     return array
 
 
@@ -252,6 +273,16 @@ def _merged(a: _Moments, b: _Moments, *, out: NDArray[np.float64] | None = None)
     return _Moments(n, mean, scatter)
 
 
+def _mirrored(scatter: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`scatter` itself, with its upper triangle copied to the lower one, a strip at a time."""
+    for start in range(0, len(scatter), STRIP_ROWS):
+        strip = slice(start, start + STRIP_ROWS)
+        square = scatter[strip, strip]
+        square[:] = np.triu(square) + np.triu(square, 1).T
+        scatter[strip.stop :, strip] = scatter[strip, strip.stop :].T
+    return scatter
+
+
 class StatisticsAccumulator:
     """Folds feature batches into `FeatureStatistics`; the same rows in the same order give the same bits for any
     batch size.
@@ -298,8 +329,8 @@ class StatisticsAccumulator:
             total = self._moments_of_buffer()
         for carry in reversed(self._carries):
             total = _merged(carry, total)
-        scatter = np.triu(total.scatter)
-        scatter += np.triu(scatter, 1).T
+        kept = any(total.scatter is carry.scatter for carry in self._carries)
+        scatter = _mirrored(total.scatter.copy() if kept else total.scatter)
         return FeatureStatistics(total.n, total.mean, scatter, extractor=self.extractor, protocol=self.protocol)
 
     def _carry(self) -> None:

@@ -4,17 +4,19 @@ Pictures are taken in blocks. A finished block of features is kept in the cache 
 of the extractor and of its protocol, so that an interrupted run goes on from its last block, and changing one picture
 costs one block. On a CPU the extractor always sees `CPU_CHUNK` pictures at once, whatever the batch size: kernels may
 sum in another order for another size, and equal pictures should have equal features.
+
+Every picture is decoded once for all that want it: several extractors, and whatever looks at pixels. Sets whose
+pictures belong together in pairs go through side by side.
 """
 
 from __future__ import annotations
 
 import hashlib
 import inspect
-import io
-import zipfile
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -24,13 +26,14 @@ from numpy.typing import NDArray
 
 from paragone.data.decoding import Decoded
 from paragone.data.errors import InputError, PluginError, UsageError
-from paragone.data.files import write_atomically
 from paragone.data.images import ImageSource, Unreadable
 from paragone.data.progress import Progress, silent
-from paragone.data.records import fingerprint
+from paragone.metrics.block_cache import Rows, block_path, joined, load_block, save_block
 from paragone.metrics.catalogue import Side
+from paragone.metrics.devices import DEVICES, choose_device, device_kind
 from paragone.metrics.extractors.table import EXTRACTORS
 from paragone.metrics.feature_statistics import FeatureStatistics, StatisticsAccumulator
+from paragone.metrics.feature_store import RowStore
 
 if TYPE_CHECKING:
     import torch
@@ -38,10 +41,9 @@ if TYPE_CHECKING:
 
     from paragone.metrics.extractors.base import FeatureExtractor
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
 BLOCK = 1024  # pictures that are cached together
 CPU_CHUNK = 16  # pictures at once on a CPU; a divisor of BLOCK
-CACHE_FORMAT = 1
+Pixels = NDArray[np.uint8]
 T = TypeVar("T")
 
 
@@ -68,13 +70,6 @@ class ExtractionOptions:
             raise UsageError(f"{self.cache}: the cache must be a folder; name another with --cache")
 
 
-class Rows(NamedTuple):
-    """Features [N, D] and, where the extractor has them, logits [N, K], of one block or of all pictures."""
-
-    features: NDArray[Any]
-    logits: NDArray[Any] | None
-
-
 class Extraction(NamedTuple):
     """One side's features, and the digest of the pictures' bytes in order."""
 
@@ -83,8 +78,28 @@ class Extraction(NamedTuple):
     digests: bytes = b""  # 32 bytes a picture, in order; `content` is their sha256
 
 
+class Stream(NamedTuple):
+    """Pictures to go through, and the extractors that want them."""
+
+    source: ImageSource
+    extractors: Sequence[FeatureExtractor] = ()
+
+
+# What is seen in the pixels of one picture of each stream (None: unreadable), under names; called by several threads.
+Look = Callable[[int, Sequence[Pixels | None]], Mapping[str, Any]]
+Seen = dict[str, NDArray[Any]]  # name → what was seen, `name.at` → in which pictures
+
+
+class Passage(NamedTuple):
+    """What one way through the streams gave. A side is None where no picture could be read."""
+
+    sides: tuple[tuple[Side | None, ...], ...]  # of each stream, by each of its extractors
+    digests: tuple[bytes, ...]  # of each stream: 32 bytes a picture; empty where there are no extractors
+    seen: Seen
+
+
 def open_extractor(features: str, *, weights: Path | None = None, protocol: str = "paragone") -> FeatureExtractor:
-    """The extractor called `features`; raises `PluginError`, `MissingWeights` or `UsageError`, and imports torch."""
+    """The extractor called `features`; raises `PluginError`, `MissingWeights` or `UsageError`; most import torch."""
     load = EXTRACTORS.load(features)
     try:
         inspect.signature(load).bind(weights=weights, protocol=protocol)
@@ -118,17 +133,21 @@ def extract_sides(
 
     An extractor whose features of a block are in the cache is not called again for it.
     """
-    digests = bytearray()
-    accumulators = [_accumulator(extractor) for extractor in extractors]
-    blocks: list[list[Rows]] = [[] for _ in extractors]
-    for contents, found in _blocks(source, extractors, options, task=task, progress=progress):
-        digests += contents
-        for rows, accumulator, kept in zip(found, accumulators, blocks, strict=True):
-            accumulator.add(rows.features)
-            kept.append(rows)
-    content = hashlib.sha256(digests).hexdigest()
-    sides = [_side(accumulator, kept) for accumulator, kept in zip(accumulators, blocks, strict=True)]
-    return tuple(Extraction(side, content, bytes(digests)) for side in sides)
+    passage = go_through([Stream(source, extractors)], options, task=task, progress=progress)
+    return extractions_of([source], passage)[0]
+
+
+def extractions_of(sources: Sequence[ImageSource], passage: Passage) -> tuple[tuple[Extraction, ...], ...]:
+    """The extractions of each source; raises `InputError` when none of its pictures could be read."""
+    found = []
+    for source, sides, digests in zip(sources, passage.sides, passage.digests, strict=True):
+        content, extractions = hashlib.sha256(digests).hexdigest(), []
+        for side in sides:
+            if side is None:
+                raise _nothing_read(source)
+            extractions.append(Extraction(side, content, digests))
+        found.append(tuple(extractions))
+    return tuple(found)
 
 
 def extract_statistics(
@@ -140,137 +159,215 @@ def extract_statistics(
     progress: Progress = silent,
 ) -> FeatureStatistics:
     """Statistics only, of any number of pictures in the memory of one block."""
+    found = statistics_of_readable(source, extractor, options, task=task, progress=progress)
+    if found is None:
+        raise _nothing_read(source)
+    return found
+
+
+def statistics_of_readable(
+    source: ImageSource,
+    extractor: FeatureExtractor,
+    options: ExtractionOptions,
+    *,
+    task: str,
+    progress: Progress = silent,
+) -> FeatureStatistics | None:
+    """`extract_statistics`, but None when no picture could be read."""
     accumulator = _accumulator(extractor)
-    for _, [rows] in _blocks(source, [extractor], options, task=task, progress=progress):
-        accumulator.add(rows.features)
-    return accumulator.statistics()
+    for block in _blocks([Stream(source, [extractor])], options, None, task=task, progress=progress):
+        accumulator.add(block.rows[0][0].features)
+    return accumulator.statistics() if accumulator.n else None
 
 
-def _side(accumulator: StatisticsAccumulator, blocks: list[Rows]) -> Side:
-    rows = _joined(blocks)
-    return Side(accumulator.statistics(), rows.features.astype(np.float64), rows.logits)
+def _nothing_read(source: ImageSource) -> InputError:
+    return InputError(f"{source.origin}: none of its {len(source)} pictures could be read")
+
+
+def go_through(
+    streams: Sequence[Stream],
+    options: ExtractionOptions,
+    *,
+    task: str,
+    look: Look | None = None,
+    progress: Progress = silent,
+) -> Passage:
+    """All pictures of all streams, which are equally long, once and side by side.
+
+    Features that are many lie on disk, in the cache's folder or, without one, that of the system for temporary files.
+    """
+    digests = [bytearray() for _ in streams]
+    seen: list[tuple[int, Mapping[str, Any]]] = []
+    with ExitStack() as stack:
+        collected = [
+            [stack.enter_context(_Collected(each, options.cache)) for each in one.extractors] for one in streams
+        ]
+        for block in _blocks(streams, options, look, task=task, progress=progress):
+            seen += block.seen
+            for place, contents in enumerate(block.digests):
+                digests[place] += contents
+                for rows, of_extractor in zip(block.rows[place], collected[place], strict=True):
+                    of_extractor.add(rows)
+        sides = tuple(tuple(one.side() for one in of_stream) for of_stream in collected)
+    return Passage(sides, tuple(map(bytes, digests)), _columns(seen))
+
+
+class _Collected:
+    """One extractor's rows of one stream, while they come in; a context, for they may lie in a file."""
+
+    def __init__(self, extractor: FeatureExtractor, folder: Path | None) -> None:
+        self._accumulator = _accumulator(extractor)
+        self._features, self._logits = RowStore(folder), RowStore(folder)
+
+    def __enter__(self) -> _Collected:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._features.close()
+        self._logits.close()
+
+    def add(self, rows: Rows) -> None:
+        if len(rows.features) == 0:
+            return
+        self._accumulator.add(rows.features)
+        self._features.append(rows.features)
+        if rows.logits is not None:
+            self._logits.append(rows.logits)
+
+    def side(self) -> Side | None:
+        if self._features.n == 0:
+            return None
+        logits = self._logits.rows() if self._logits.n else None
+        return Side(self._accumulator.statistics(), self._features.rows(), logits)
 
 
 def _accumulator(extractor: FeatureExtractor) -> StatisticsAccumulator:
     return StatisticsAccumulator(extractor=extractor.name, protocol=extractor.protocol)
 
 
-# ---- Blocks and their cache ----------------------------------------------------------------------------------------
+def _columns(seen: Sequence[tuple[int, Mapping[str, Any]]]) -> Seen:
+    columns: Seen = {}
+    for name in dict.fromkeys(name for _, values in seen for name in values):
+        columns[name] = np.array([values[name] for _, values in seen if name in values])
+        columns[f"{name}.at"] = np.array([index for index, values in seen if name in values], np.intp)
+    return columns
+
+
+# ---- Blocks --------------------------------------------------------------------------------------------------------
+
+
+class _Block(NamedTuple):
+    """Some pictures of all streams."""
+
+    digests: list[bytes]  # of each stream
+    rows: list[list[Rows]]  # of each stream, by each of its extractors
+    seen: list[tuple[int, Mapping[str, Any]]]
 
 
 def _blocks(
-    source: ImageSource,
-    extractors: Sequence[FeatureExtractor],
-    options: ExtractionOptions,
-    *,
-    task: str,
-    progress: Progress,
-) -> Iterator[tuple[bytes, list[Rows]]]:
-    """The contents' digests and each extractor's rows, a block at a time.
-
-    Raises `InputError` when no picture was readable at all.
-    """
-    device = choose_device(options.device)
-    for extractor in extractors:
-        extractor.to(device)
-    n_rows = 0
-    for start in range(0, len(source), BLOCK):
-        span = range(start, min(start + BLOCK, len(source)))
-        digests = b"".join(map(source.content_digest, span))
-        paths = [_cache_path(options.cache, digests, extractor, device) for extractor in extractors]
-        cached = [_load_rows(path, len(span), each) for path, each in zip(paths, extractors, strict=True)]
-        missing = [place for place, rows in enumerate(cached) if rows is None]
-        wanted = [extractors[place] for place in missing]
-        found = dict(enumerate(cached))
-        if wanted:
-            extracted = _extract_block(source, span, wanted, options, device, task=task, progress=progress)
-            found |= zip(missing, extracted, strict=True)
+    streams: Sequence[Stream], options: ExtractionOptions, look: Look | None, *, task: str, progress: Progress
+) -> Iterator[_Block]:
+    extracted_at_all = any(stream.extractors for stream in streams)
+    kind = device_kind(options.device) if extracted_at_all else ""
+    device: torch.device | None = None
+    ready: set[int] = set()  # those that were moved there: when something is missing, and no sooner
+    [n] = {len(stream.source) for stream in streams}
+    for start in range(0, n, BLOCK):
+        span = range(start, min(start + BLOCK, n))
+        parts = [_Part(stream, span, options.cache, kind) for stream in streams]
+        for extractor in (each for part in parts for each in part.missing if id(each) not in ready):
+            device = device or choose_device(options.device)
+            extractor.to(device)
+            ready.add(id(extractor))
+        seen: list[tuple[int, Mapping[str, Any]]] = []
+        if look is not None or any(part.missing for part in parts):
+            seen = _extract_block(parts, span, options, device, look, task=task, progress=progress)
         else:
-            progress(task, span.stop, len(source))
-        # A block with notes or gaps is read again every time, so that its warnings are given every time.
-        if source.is_clean(span):
-            for place in missing:
-                _save_rows(paths[place], found[place])
-        rows_of_all = [rows for rows in found.values() if rows is not None]
-        n_rows += len(rows_of_all[0].features)
-        yield digests, rows_of_all
-    if n_rows == 0:
-        raise InputError(f"{source.origin}: none of its {len(source)} pictures could be read")
+            progress(task, span.stop, n)
+        yield _Block([part.digests for part in parts], [part.kept() for part in parts], seen)
 
 
-def _cache_path(cache: Path | None, digests: bytes, extractor: FeatureExtractor, device: torch.device) -> Path | None:
-    if cache is None:
-        return None
-    key = fingerprint(
-        {
-            "format": CACHE_FORMAT,
-            "pictures": hashlib.sha256(digests).hexdigest(),
-            "extractor": extractor.name,
-            "weights": extractor.fingerprint,
-            "protocol": extractor.protocol,
-            "resize": extractor.resize,
-            "device": device.type,
-        }
-    )
-    return cache / f"{key}.npz"
+class _Part:
+    """One stream's pictures of one block: the rows that are in the cache, and the extractors whose rows are missing."""
 
+    def __init__(self, stream: Stream, span: range, cache: Path | None, device: str) -> None:
+        self.source, self._span = stream.source, span
+        self.digests = b"".join(map(stream.source.content_digest, span)) if stream.extractors else b""
+        self._paths = [block_path(cache, self.digests, extractor, device) for extractor in stream.extractors]
+        self._rows = [
+            load_block(path, len(span), extractor)
+            for path, extractor in zip(self._paths, stream.extractors, strict=True)
+        ]
+        self.missing = [
+            extractor for rows, extractor in zip(self._rows, stream.extractors, strict=True) if rows is None
+        ]
 
-def _load_rows(path: Path | None, n: int, extractor: FeatureExtractor) -> Rows | None:
-    """The cached block, or None when there is none; a damaged file counts as none and is written anew."""
-    if path is None:
-        return None
-    try:
-        # Opened here, because numpy leaves a damaged file open.
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            rows = Rows(file["features"], file["logits"] if extractor.has_logits else None)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
-    return rows if rows.features.shape == (n, extractor.dim) else None
+    def fill(self, found: Sequence[Rows]) -> None:
+        """Take the rows of the missing extractors, and cache them.
 
+        A block with notes or gaps is read again every time, so that its warnings are given every time.
+        """
+        places = [place for place, rows in enumerate(self._rows) if rows is None]
+        for place, rows in zip(places, found, strict=True):
+            self._rows[place] = rows
+            if self.source.is_clean(self._span):
+                save_block(self._paths[place], rows)
 
-def _save_rows(path: Path | None, rows: Rows | None) -> None:
-    if path is None or rows is None:
-        return
-    arrays = {"features": rows.features} | ({"logits": rows.logits} if rows.logits is not None else {})
-    content = io.BytesIO()
-    np.savez(content, allow_pickle=False, **arrays)
-    write_atomically(path, content.getvalue())
+    def kept(self) -> list[Rows]:
+        return [rows for rows in self._rows if rows is not None]
 
 
 # ---- The loop ------------------------------------------------------------------------------------------------------
 
 
 def _extract_block(
-    source: ImageSource,
+    parts: Sequence[_Part],
     span: range,
-    extractors: Sequence[FeatureExtractor],
     options: ExtractionOptions,
-    device: torch.device,
+    device: torch.device | None,
+    look: Look | None,
     *,
     task: str,
     progress: Progress,
-) -> list[Rows]:
-    """Each extractor's rows of the pictures in `span` that can be read."""
-    on_cpu = device.type == "cpu"
-    at_once = CPU_CHUNK if on_cpu else options.batch_size
-    parts: list[list[Rows]] = [[Rows(np.empty((0, each.dim), np.float32), None)] for each in extractors]
-    waiting: list[tuple[int, list[Tensor]]] = []
-    for index, prepared in _decoded_ahead(source, span, extractors, options.workers):
-        if prepared is not None:
-            waiting.append((index, prepared))
-        if waiting and (len(waiting) == at_once or index == span[-1]):
-            for place, extractor in enumerate(extractors):
-                batch = [(picture, tensors[place]) for picture, tensors in waiting]
-                parts[place].append(_extract_batch(source, batch, extractor, device, pad_to=at_once if on_cpu else 0))
-            waiting = []
-        if not waiting:
-            progress(task, index + 1, len(source))
-    return [_joined(rows) for rows in parts]
+) -> list[tuple[int, Mapping[str, Any]]]:
+    """Fill the parts with what is missing of the pictures in `span` that can be read; what was seen in them."""
+    batches = [_Batches(part, options, device) for part in parts]
+    seen: list[tuple[int, Mapping[str, Any]]] = []
+    n = len(parts[0].source)
+    for index, looked in _decoded_ahead(parts, span, look, options.workers):
+        for one, prepared in zip(batches, looked.prepared, strict=True):
+            one.add(index, prepared, last=index == span[-1])
+        if looked.seen:
+            seen.append((index, looked.seen))
+        if not any(one.waiting for one in batches):
+            progress(task, index + 1, n)
+    for part, one in zip(parts, batches, strict=True):
+        part.fill([joined(rows) for rows in one.rows])
+    return seen
 
 
-def _joined(parts: list[Rows]) -> Rows:
-    logits = [rows.logits for rows in parts if rows.logits is not None]
-    return Rows(np.concatenate([rows.features for rows in parts]), np.concatenate(logits) if logits else None)
+class _Batches:
+    """One stream's pictures on their way to the extractors whose rows are missing."""
+
+    def __init__(self, part: _Part, options: ExtractionOptions, device: torch.device | None) -> None:
+        self._part, self._device = part, device
+        self._on_cpu = device is None or device.type == "cpu"
+        self._at_once = CPU_CHUNK if self._on_cpu else options.batch_size
+        self.waiting: list[tuple[int, list[Tensor]]] = []
+        self.rows = [[Rows(np.empty((0, each.dim), np.float32), None)] for each in part.missing]
+
+    def add(self, index: int, prepared: list[Tensor] | None, *, last: bool) -> None:
+        """Take a picture, or None for one that is left out; extract a batch when it is full or there are no more."""
+        if prepared:
+            self.waiting.append((index, prepared))
+        if not self.waiting or not (last or len(self.waiting) == self._at_once):
+            return
+        assert self._device is not None
+        pad_to = self._at_once if self._on_cpu else 0
+        for place, extractor in enumerate(self._part.missing):
+            batch = [(picture, tensors[place]) for picture, tensors in self.waiting]
+            self.rows[place].append(_extract_batch(self._part.source, batch, extractor, self._device, pad_to=pad_to))
+        self.waiting = []
 
 
 def _extract_batch(
@@ -304,23 +401,36 @@ def _extract_batch(
     return rows
 
 
+class _Looked(NamedTuple):
+    """One picture of each stream, as the extractors want it (None: left out or not wanted), and what was seen."""
+
+    prepared: list[list[Tensor] | None]
+    seen: Mapping[str, Any]
+
+
 def _decoded_ahead(
-    source: ImageSource, span: range, extractors: Sequence[FeatureExtractor], workers: int
-) -> Iterator[tuple[int, list[Tensor] | None]]:
-    """Index and picture as each extractor wants it, in order; None for one that is left out.
+    parts: Sequence[_Part], span: range, look: Look | None, workers: int
+) -> Iterator[tuple[int, _Looked]]:
+    """Index and pictures in order; `workers` threads run ahead."""
+    wanted = [look is not None or bool(part.missing) for part in parts]
 
-    `workers` threads run ahead.
-    """
-
-    def prepare(index: int) -> tuple[Decoded | Unreadable, list[Tensor]]:
-        read = source.read(index)
-        if isinstance(read, Unreadable):
-            return read, []
+    def prepare(index: int) -> tuple[list[Decoded | Unreadable | None], _Looked]:
+        reads = [part.source.read(index) if want else None for part, want in zip(parts, wanted, strict=True)]
+        pixels = [read.pixels if isinstance(read, Decoded) else None for read in reads]
+        prepared = [
+            None if one is None else [extractor.prepare(one) for extractor in part.missing]
+            for one, part in zip(pixels, parts, strict=True)
+        ]
+        seen = {} if look is None else look(index, pixels)
         # The pixels are dropped here: a long queue of large pictures would not fit.
-        return read._replace(pixels=read.pixels[:0]), [extractor.prepare(read.pixels) for extractor in extractors]
+        light = [read._replace(pixels=read.pixels[:0]) if isinstance(read, Decoded) else read for read in reads]
+        return light, _Looked(prepared, seen)
 
-    for index, (read, prepared) in zip(span, _in_order(prepare, span, workers), strict=True):
-        yield index, prepared if source.record(index, read) else None
+    for index, (reads, looked) in zip(span, _in_order(prepare, span, workers), strict=True):
+        for part, read in zip(parts, reads, strict=True):
+            if read is not None:
+                part.source.record(index, read)
+        yield index, looked
 
 
 def _in_order(work: Callable[[int], T], items: range, workers: int) -> Iterator[T]:
@@ -339,16 +449,3 @@ def _in_order(work: Callable[[int], T], items: range, workers: int) -> Iterator[
                 yield ahead.popleft().result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def choose_device(name: str) -> torch.device:
-    """The device called `name`; auto is CUDA where there is one, otherwise the CPU. MPS has to be asked for."""
-    import torch
-
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: torch sees no CUDA device here; use --device cpu")
-    if name == "mps" and not torch.backends.mps.is_available():
-        raise UsageError("--device mps: torch sees no MPS device here; use --device cpu")
-    return torch.device(name)

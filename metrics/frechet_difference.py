@@ -16,8 +16,8 @@ from scipy.special import ndtr
 
 from paragone.data.errors import InputError, TooFewSamples
 from paragone.metrics.estimates import Z95
-from paragone.metrics.fd_infinity import halves, prepared_reference, reference_halves
-from paragone.metrics.feature_statistics import FeatureStatistics, Statistics, as_features
+from paragone.metrics.fd_infinity import halves, prepared_reference, reference_halves, statistics_of_rows
+from paragone.metrics.feature_statistics import Rows, Statistics, as_rows
 from paragone.metrics.frechet import FrechetInfluence, frechet_distance, frechet_estimate_and_influence
 
 Array = NDArray[np.float64]
@@ -56,7 +56,7 @@ def frechet_difference(
     `TooFewSamples` unless half of either side, and all of the reference, are more than D samples: below that neither
     the correction nor the standard error holds, and a kernel distance is the better choice.
     """
-    sides = [as_features(a, name="a"), as_features(b, name="b")]
+    sides = [as_rows(a, name="a"), as_rows(b, name="b")]
     _refuse_unusable(sides, paired=paired)
     known, beside = prepared_reference(reference, reference_features)
     if isinstance(known, np.ndarray):
@@ -85,7 +85,7 @@ def frechet_difference(
     )
 
 
-def _refuse_unusable(sides: list[Array], *, paired: bool) -> None:
+def _refuse_unusable(sides: list[Rows], *, paired: bool) -> None:
     if paired and len(sides[0]) != len(sides[1]):
         raise InputError(
             f"a has {len(sides[0])} rows and b {len(sides[1])}, so they are no pairs; match them, or say paired=False"
@@ -99,7 +99,7 @@ def _refuse_unusable(sides: list[Array], *, paired: bool) -> None:
 
 
 def _corrected_difference(
-    raw: float, known: Statistics, beside: Array | None, sides: list[Array], *, paired: bool, seed: int
+    raw: float, known: Statistics, beside: Rows | None, sides: list[Rows], *, paired: bool, seed: int
 ) -> tuple[float, bool]:
     """2 D(n) - mean D(n / 2) of the difference; pairs stay in the same half, and halves of the reference are shared."""
     rng = np.random.default_rng(seed)
@@ -107,8 +107,8 @@ def _corrected_difference(
     rows_a = halves(len(sides[0]), rng)
     rows_b = rows_a if paired else halves(len(sides[1]), rng)
     half_differences = [
-        frechet_distance(reference, FeatureStatistics.from_features(sides[0][of_a]))
-        - frechet_distance(reference, FeatureStatistics.from_features(sides[1][of_b]))
+        frechet_distance(reference, statistics_of_rows(sides[0], of_a))
+        - frechet_distance(reference, statistics_of_rows(sides[1], of_b))
         for reference, of_a, of_b in zip(references, rows_a, rows_b, strict=True)
     ]
     return 2 * raw - sum(half_differences) / 2, references[0] is not references[1]

@@ -21,6 +21,7 @@ from paragone.data.files import file_digest
 from paragone.data.images import ImageSource, OnError, read_images
 from paragone.metrics.catalogue import Metric, metric_named
 from paragone.metrics.feature_statistics import FeatureStatistics, ForeignStatistics, Statistics
+from paragone.metrics.settings import Values, with_settings
 from paragone.metrics.statistics_files import PICKLES, load_statistics
 
 if TYPE_CHECKING:
@@ -86,18 +87,31 @@ def _statistics_digest(statistics: Statistics) -> str:
 # ---- Metrics that the sides allow ----------------------------------------------------------------------------------
 
 
-def choose_metrics(names: Sequence[str] | None, sides: Mapping[str, Given]) -> tuple[list[Metric], list[str]]:
+def choose_metrics(
+    names: Sequence[str] | None, sides: Mapping[str, Given], settings: Values | None = None
+) -> tuple[list[Metric], list[str]]:
     """The rows to compute, without repetition. Without `names`, the default ones, and a warning about those left out.
 
-    Raises `UsageError` for an unknown name or one that the sides do not allow.
+    `settings` are set in the rows that they name. Raises `UsageError` for an unknown name or option, or one that the
+    sides do not allow.
     """
+
+    def row_of(name: str) -> Metric:
+        row = metric_named(name)
+        return with_settings(row, (settings or {}).get(row.name, {}))
+
     if names is None:
-        wanted = map(metric_named, (*DEFAULT_METRICS, *(["authenticity"] if "training" in sides else [])))
-        rows = {row: _obstacle(row, sides) for row in wanted}
+        if "reference" not in sides:
+            raise UsageError(
+                "the default metrics compare with a reference: name it with --reference, or a --metric "
+                "that needs none (vendi, inception_score, clip_score, colourfulness, sharpness, duplicates)"
+            )
+        wanted = map(row_of, (*DEFAULT_METRICS, *(["authenticity"] if "training" in sides else [])))
+        rows = {row: _obstacle(row, sides) or _shortage(row, sides) for row in wanted}
         left_out = {reason: [row.name for row in rows if rows[row] == reason] for reason in rows.values() if reason}
         warnings = [f"left out {', '.join(names)}: {reason}" for reason, names in left_out.items()]
         return [row for row, reason in rows.items() if not reason], warnings
-    chosen = list(dict.fromkeys(map(metric_named, names)))
+    chosen = list(dict.fromkeys(map(row_of, names)))
     if not chosen:
         raise UsageError("no metric is asked for; name at least one")
     for row in chosen:
@@ -123,6 +137,8 @@ def _obstacle(row: Metric, sides: Mapping[str, Given]) -> str:
     """Why the sides do not allow a metric; empty when they do."""
     if uses(row, "training") and "training" not in sides:
         return "needs the generator's training set; name it with --training"
+    if uses(row, "reference") and "reference" not in sides and not row.alone:
+        return "needs a reference; name it with --reference"
     for side in sides.values():
         if not uses(row, side.role):
             continue
@@ -131,6 +147,14 @@ def _obstacle(row: Metric, sides: Mapping[str, Given]) -> str:
         if side.role == "generated" and side.n is None:
             return f"{side.origin} does not say of how many pictures it is; make it again with `paragone stats`"
     return ""
+
+
+def _shortage(row: Metric, sides: Mapping[str, Given]) -> str:
+    """Why subsets of a stated size (a tool's protocol) cannot be drawn; empty when they can."""
+    if row == metric_named(row.name):
+        return ""
+    short = [side for side in sides.values() if uses(row, side.role) and side.n is not None and side.n < row.min_n]
+    return f"needs at least {row.min_n} pictures, and {short[0].origin} has {short[0].n}" if short else ""
 
 
 def check_numbers(rows: Sequence[Metric], counts: Mapping[str, tuple[str, int | None]]) -> None:

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from paragone.data.errors import InputError, NotComparable, TooFewSamples, UsageError
-from paragone.metrics.feature_statistics import as_features
+from paragone.metrics.draws import Indices, drawn_subsets
+from paragone.metrics.feature_statistics import BLOCK_BYTES, Rows, as_rows
 
 Array = NDArray[np.float64]
 CACHED_ROWS = 32  # of a kernel of 1000 columns: what stays in the cache from one step to the next
@@ -40,14 +41,20 @@ class KernelDistance:
 
 
 def kernel_distance(
-    x: ArrayLike, y: ArrayLike, *, subsets: int = 100, subset_size: int = 1000, seed: int = 0
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    subsets: int = 100,
+    subset_size: int = 1000,
+    seed: int = 0,
+    draws: str = "paragone",
 ) -> KernelDistance:
-    """KID of features `x` [N, D] and `y` [M, D], in float64.
+    """KID of features `x` [N, D] of the reference and `y` [M, D], in float64.
 
-    When `subset_size` is N and M, all subsets are the whole sets, and one is computed. Raises `TooFewSamples` when it
-    is more than N or M.
+    `draws`: whose random subsets are taken (paragone.metrics.draws). When `subset_size` is N and M, all subsets are the
+    whole sets, and one is computed. Raises `TooFewSamples` when it is more than N or M.
     """
-    first, second = as_features(x, name="x"), as_features(y, name="y")
+    first, second = as_rows(x, name="x"), as_rows(y, name="y")
     if first.shape[1] != second.shape[1]:
         raise NotComparable(f"x has {first.shape[1]} dimensions, y {second.shape[1]}; use one extractor")
     if subsets < 1 or subset_size < 2:
@@ -59,8 +66,8 @@ def kernel_distance(
             f"there are {n} and {m} (set a smaller subset_size, and report it)"
         )
     drawn = 1 if n == m == subset_size else subsets
-    rng = np.random.default_rng(seed)
-    found = [_subset_distance(_draw(first, subset_size, rng), _draw(second, subset_size, rng)) for _ in range(drawn)]
+    pairs = drawn_subsets(draws, n, m, size=subset_size, subsets=drawn, seed=seed)
+    found = [_subset_distance(_rows(first, of_x), _rows(second, of_y)) for of_x, of_y in pairs]
     values = np.array([each.value for each in found])
     if not np.isfinite(values).all():
         raise InputError("features beyond 1e50 overflow in the cubic kernel; rescale both sides alike")
@@ -84,10 +91,8 @@ class _SubsetDistance(NamedTuple):
     pair_between: float
 
 
-def _draw(features: Array, size: int, rng: np.random.Generator) -> Array:
-    if size == len(features):
-        return features
-    return features[rng.choice(len(features), size, replace=False)]
+def _rows(features: Rows, indices: Indices) -> Array:
+    return (features if indices is None else features[indices]).astype(np.float64, copy=False)
 
 
 def _cubic_kernel(x: Array, y: Array) -> Array:
@@ -166,7 +171,7 @@ def _variance(
 
 BANDWIDTH = 10.0
 SCALE = 1000.0
-BLOCK_BYTES = 32 << 20  # of one block of the kernel; about three such blocks live at once
+TILE = 2048  # rows and columns of the kernel that are computed together; about five such squares live at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,9 +194,9 @@ def cmmd(reference: ArrayLike, generated: ArrayLike, *, bandwidth: float = BANDW
     Numbers are comparable with published ones for CLIP ViT-L/14@336 image embeddings. Raises `TooFewSamples` for
     fewer than 2 samples a side, `InputError` for a row of zeros.
     """
-    x, y = unit_rows(reference, name="reference"), unit_rows(generated, name="generated")
-    if x.shape[1] != y.shape[1]:
-        raise NotComparable(f"reference has {x.shape[1]} dimensions, generated {y.shape[1]}; use one extractor")
+    x, y = UnitRows(reference, name="reference"), UnitRows(generated, name="generated")
+    if x.dim != y.dim:
+        raise NotComparable(f"reference has {x.dim} dimensions, generated {y.dim}; use one extractor")
     if not bandwidth > 0:
         raise UsageError(f"bandwidth={bandwidth}: need more than 0")
     n, m = len(x), len(y)
@@ -214,34 +219,65 @@ def cmmd(reference: ArrayLike, generated: ArrayLike, *, bandwidth: float = BANDW
     )
 
 
-def unit_rows(features: ArrayLike, *, name: str) -> Array:
-    """`features` [N, D] scaled to length 1 in float64; raises `InputError` naming a row of zeros, which has none."""
-    rows = as_features(features, name=name)
-    largest = np.abs(rows).max(axis=1, keepdims=True)
-    if not largest.all():
-        raise InputError(f"{name}: row {int(np.argmin(largest))} is all zeros, so it has no direction; leave it out")
-    scaled: Array = rows / largest  # whose squares neither overflow nor vanish
-    scaled /= np.linalg.norm(scaled, axis=1, keepdims=True)
-    return scaled
+class UnitRows:
+    """`features` [N, D] scaled to length 1 in float64, a block at a time, so that they are never copied whole.
+
+    Raises `InputError` naming a row of zeros, which has no direction.
+    """
+
+    def __init__(self, features: ArrayLike, *, name: str) -> None:
+        self._rows = as_rows(features, name=name)
+        self.dim = self._rows.shape[1]
+        self._largest, self._lengths = np.empty((len(self._rows), 1)), np.empty((len(self._rows), 1))
+        for part in self.parts():
+            rows = self._rows[part].astype(np.float64, copy=False)
+            largest = np.abs(rows).max(axis=1, keepdims=True)
+            if not largest.all():
+                row = part.start + int(np.argmin(largest))
+                raise InputError(f"{name}: row {row} is all zeros, so it has no direction; leave it out")
+            self._largest[part] = largest
+            self._lengths[part] = np.linalg.norm(rows / largest, axis=1, keepdims=True)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def parts(self) -> list[slice]:
+        """Which rows to take together: of at most `BLOCK_BYTES`."""
+        step = max(1, BLOCK_BYTES // (8 * self.dim))
+        return [slice(start, min(start + step, len(self))) for start in range(0, len(self), step)]
+
+    def block(self, part: slice) -> Array:
+        """Some rows [B, D]."""
+        scaled: Array = self._rows[part] / self._largest[part]  # whose squares neither overflow nor vanish
+        scaled /= self._lengths[part]
+        return scaled
 
 
-def _kernel_sums(x: Array, y: Array, bandwidth: float) -> tuple[Array, Array, float]:
+def _kernel_sums(x: UnitRows, y: UnitRows, bandwidth: float) -> tuple[Array, Array, float]:
     """Sums of k - 1 over the rows [N], the columns [M], and of its square. A set with itself takes half the work."""
     rows, columns, squares = np.zeros(len(x)), np.zeros(len(y)), 0.0
-    step = max(1, BLOCK_BYTES // (8 * len(y)))
-    for start in range(0, len(x), step):
-        stop = min(start + step, len(x))
-        first = start if x is y else 0  # what lies before was seen transposed
-        block = x[start:stop] @ y[first:].T
-        block -= 1
-        block *= 1 / bandwidth**2
-        np.expm1(block, out=block)
-        if x is y:
-            np.fill_diagonal(block, 0.0)
-            mirrored = block[:, stop - start :]
-            rows[stop:] += mirrored.sum(axis=0)
-            squares += float(np.vdot(mirrored, mirrored))
-        rows[start:stop] += block.sum(axis=1)
-        columns[first:] += block.sum(axis=0)
-        squares += float(np.vdot(block, block))
+    for i in range(0, len(x), TILE):
+        here = slice(i, min(i + TILE, len(x)))
+        left = x.block(here)
+        for j in range(i if x is y else 0, len(y), TILE):  # what lies before was seen transposed
+            there = slice(j, min(j + TILE, len(y)))
+            same = x is y and i == j
+            tile = _tile(left, left if same else y.block(there), bandwidth)
+            if same:
+                np.fill_diagonal(tile, 0.0)
+            square = float(np.vdot(tile, tile))
+            rows[here] += tile.sum(axis=1)
+            columns[there] += tile.sum(axis=0)
+            squares += square
+            if x is y and not same:
+                rows[there] += tile.sum(axis=0)
+                squares += square
     return rows, columns, squares
+
+
+def _tile(x: Array, y: Array, bandwidth: float) -> Array:
+    """The kernel less 1, of unit vectors."""
+    tile: Array = x @ y.T
+    tile -= 1
+    tile *= 1 / bandwidth**2
+    return np.expm1(tile, out=tile)

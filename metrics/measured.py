@@ -10,6 +10,7 @@ from paragone import __version__
 from paragone.data.records import MetricResult
 from paragone.metrics.catalogue import Metric, Side
 from paragone.metrics.inputs import Given, uses
+from paragone.metrics.settings import told
 from paragone.metrics.weights import INCEPTION
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def result_of(
     """One metric of the sides that it looks at, with the signature that says what must agree."""
     sides = {role: found.side for role, found in measured.items() if uses(row, role)}
     generated, training = sides["generated"], sides.get("training")
-    estimate = row.compute(reference=sides.get("reference"), generated=generated, training=training, seed=seed)
+    estimate = row.estimate(reference=sides.get("reference"), generated=generated, training=training, seed=seed)
     tags = [(side.statistics.extractor, side.statistics.protocol) for side in sides.values()]
     name = next((name for name, _ in tags if name is not None), None)
     protocol = next((protocol for _, protocol in tags if protocol is not None), "unknown")
@@ -49,6 +50,7 @@ def result_of(
     signature = [metric, f"ext:{name or 'unknown'}", f"protocol:{protocol}"]
     if extractor is not None:
         signature.append(f"resize:{extractor.resize}")
+    signature += [f"set:{chosen}"] if (chosen := told(row.settings)) else []
     signature.append(f"n:{generated.n}")
     for role, short in (("reference", "ref"), ("training", "train")):
         if role in sides:

@@ -13,12 +13,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
 from paragone.data.errors import InputError, NotComparable, TooFewSamples, UsageError
-from paragone.metrics.feature_statistics import as_features
-from paragone.metrics.neighbours import Rows, as_rows, nearest, neighbour_distances
+from paragone.metrics.feature_statistics import FeatureStatistics, Rows, as_rows, promoted
+from paragone.metrics.neighbours import nearest, neighbour_distances
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,7 +139,7 @@ def c_t(
     if cells < 1 or components < 1:
         raise UsageError(f"cells={cells}, components={components}: need at least 1 of each")
     given = (("training", training), ("held_out", held_out), ("generated", generated))
-    sides = _principal(_three_sides([as_features(side, name=name) for name, side in given], cells), components)
+    sides = _principal(_three_sides([as_rows(side, name=name) for name, side in given], cells), components)
     labels = _cells(sides, cells, seed)
     to_held_out, to_generated = (_squared_to_nearest(side, sides[0]) for side in sides[1:])
     found = tuple(_cell(to_held_out[labels[1] == i], to_generated[labels[2] == i]) for i in range(cells))
@@ -153,7 +153,7 @@ def c_t(
     return DataCopying(float(weights @ scores), float(np.linalg.norm(weights)), found)
 
 
-def _three_sides(sides: list[NDArray[np.float64]], cells: int) -> list[NDArray[np.float64]]:
+def _three_sides(sides: list[Rows], cells: int) -> list[Rows]:
     """The sides as they are, once they are known to fit together and to be large enough."""
     if len({side.shape[1] for side in sides}) > 1:
         raise NotComparable(f"the sides have {[side.shape[1] for side in sides]} dimensions; use one extractor")
@@ -165,16 +165,29 @@ def _three_sides(sides: list[NDArray[np.float64]], cells: int) -> list[NDArray[n
     return sides
 
 
-def _principal(sides: list[NDArray[np.float64]], components: int) -> list[NDArray[np.float64]]:
+def _principal(sides: list[Rows], components: int) -> list[NDArray[np.float64]]:
     """The first principal components of the training set, of all sides; all dimensions where there are no more."""
-    from sklearn.decomposition import PCA  # not needed by those who measure something else
-
     n, dim = sides[0].shape
     if dim <= components:
-        return sides
-    solver = "covariance_eigh" if n > dim else "full"
-    model = PCA(min(components, n - 1), svd_solver=solver).fit(sides[0])
-    return [np.asarray(model.transform(side)) for side in sides]
+        return [side.astype(np.float64, copy=False) for side in sides]
+    mean, axes = _axes(sides[0], min(components, n - 1))
+    found = [np.empty((len(side), axes.shape[1])) for side in sides]
+    for side, projected in zip(sides, found, strict=True):
+        for part, block in promoted(side):
+            projected[part] = (block - mean) @ axes
+    return found
+
+
+def _axes(rows: Rows, components: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The mean [D] and the first principal axes [D, C] of `rows` [N, D]."""
+    n, dim = rows.shape
+    if n > dim:
+        statistics = FeatureStatistics.from_features(rows)
+        last = (dim - components, dim - 1)
+        return statistics.mean, scipy.linalg.eigh(statistics.covariance(), subset_by_index=last, check_finite=False)[1]
+    mean = rows.mean(axis=0, dtype=np.float64)
+    _, _, axes = scipy.linalg.svd(rows - mean, full_matrices=False, check_finite=False)
+    return mean, axes[:components].T
 
 
 def _cells(sides: list[NDArray[np.float64]], cells: int, seed: int) -> list[NDArray[np.intp]]:
@@ -187,6 +200,8 @@ def _cells(sides: list[NDArray[np.float64]], cells: int, seed: int) -> list[NDAr
 
 
 def _cell(held_out: NDArray[np.float64], generated: NDArray[np.float64]) -> Cell:
+    from scipy.stats import rankdata  # half a second, which most runs can do without
+
     n, m = len(held_out), len(generated)
     if m < LEAST_IN_A_CELL or n == 0:
         return Cell(n, m, None)

@@ -15,26 +15,17 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from paragone.data.errors import InputError
-from paragone.metrics.feature_statistics import as_features
+from paragone.metrics.feature_statistics import Rows
 
 Array = NDArray[np.float64]
-Rows = NDArray[np.floating[Any]]  # [N, D], float32 or float64
 Indices = NDArray[np.intp]
-BLOCK_BYTES = 8 << 20  # of one tile of distances in float64; about six such tiles live at once
+BLOCK_BYTES = 32 << 20  # of one tile of distances in float64, the largest of what lives at once
 CACHE_BYTES = 1 << 20  # what fits the cache of one processor core
 LARGEST = 1e150
 OPEN_SHARE = 1 / 64  # of a tile's pairs: with more left open, float64 products cost less than single measurements
-
-
-def as_rows(features: ArrayLike, *, name: str) -> Rows:
-    """`features` as `as_features` gives them, but float32 stays float32, which halves the memory and loses nothing."""
-    array = np.asarray(features)
-    if array.dtype == np.float32 and array.ndim == 2 and array.size and np.isfinite(array).all():
-        return array
-    return as_features(array, name=name)
 
 
 def exact_squared_distances(x: Rows, i: Indices, y: Rows, j: Indices) -> Array:
@@ -53,13 +44,22 @@ def exact_squared_distances(x: Rows, i: Indices, y: Rows, j: Indices) -> Array:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tile:
-    """Bounds of the squared distances of some rows of X to some of Y, in units of 1 / `unit`; float32 or float64."""
+    """Bounds of the squared distances of some rows of X to some of Y, in units of 1 / `unit`; float32 or float64.
+
+    A distance is at least `lower`, and more than that by the widths of its row and its column together at most.
+    """
 
     rows: slice
     columns: slice
     lower: Rows  # [B, C]
-    upper: Rows  # [B, C]
+    row_widths: Array  # [B]
+    column_widths: Array  # [C]
     unit: float
+
+    @property
+    def upper(self) -> Array:
+        """What the distances are at most [B, C]."""
+        return self.lower.astype(np.float64, copy=False) + self.row_widths[:, None] + self.column_widths
 
 
 class Distances:
@@ -87,37 +87,48 @@ class Distances:
         for i in range(0, len(self.x), side):
             rows = slice(i, min(i + side, len(self.x)))
             placed = self._placed(self.x, rows, np.dtype(np.float32))
+            doubled = -2 * placed
             for j in range(i if mirrored else 0, len(self.y), side):
                 columns = slice(j, min(j + side, len(self.y)))
                 same = mirrored and i == j  # which takes half the products
-                yield self._bounds(
-                    rows, columns, placed, placed if same else self._placed(self.y, columns, placed.dtype)
-                )
+                if same:
+                    yield self._bounds(rows, columns, placed, placed)
+                else:
+                    yield self._bounds(rows, columns, doubled, self._placed(self.y, columns, placed.dtype))
 
     def tile(self, rows: slice, columns: slice) -> Tile:
         """The bounds of one tile in float64."""
         double = np.dtype(np.float64)
-        return self._bounds(rows, columns, self._placed(self.x, rows, double), self._placed(self.y, columns, double))
+        x, y = self._placed(self.x, rows, double), self._placed(self.y, columns, double)
+        x *= -2
+        return self._bounds(rows, columns, x, y)
 
     def _bounds(self, rows: slice, columns: slice, x: Rows, y: Rows) -> Tile:
+        """The bounds by the placed rows of either side, X times -2; if they are the same object, X as it is."""
         # A product of D terms is off by D roundings of |x| |y| at most; the rest is for those of inputs and sums.
         slack = (1.01 * x.shape[1] + 16) * float(np.finfo(x.dtype).eps) / 2
         smallest = 1e4 * float(np.finfo(x.dtype).tiny)  # for what falls below the least number
         x_norms, y_norms = self._x_norms[rows, None], self._y_norms[columns]
-        upper = x @ y.T
-        upper *= -2
-        lower = upper + ((1 - slack) * x_norms - smallest).astype(x.dtype)
+        lower = x @ y.T
+        if x is y:  # BLAS takes half the products where it sees the same matrix twice
+            lower *= -2
+        lower += ((1 - slack) * x_norms - smallest).astype(x.dtype)
         lower += ((1 - slack) * y_norms).astype(x.dtype)
-        upper += ((1 + slack) * x_norms + smallest).astype(x.dtype)
-        upper += ((1 + slack) * y_norms).astype(x.dtype)
-        return Tile(rows, columns, lower, upper, self._scale**2)
+        return Tile(rows, columns, lower, 2 * (slack * x_norms[:, 0] + smallest), 2 * slack * y_norms, self._scale**2)
 
     def within(self, tile: Tile, limits: Array) -> NDArray[np.bool_]:
         """Which pairs [B, C] of a tile are at most `limits` (squared; [B, 1] or [1, C]) apart; exact, ties included."""
-        possible = tile.lower <= _rounded_up(limits * tile.unit, tile.lower.dtype)
-        inside = tile.upper <= -_rounded_up(-limits * tile.unit, tile.lower.dtype)
-        row, column = np.nonzero(possible ^ inside)
-        if row.size > OPEN_SHARE * inside.size and tile.lower.dtype == np.float32:
+        scaled, dtype = limits * tile.unit, tile.lower.dtype
+        by_row, by_column = tile.row_widths, tile.column_widths
+        widths = by_row[:, None] + by_column.max() if limits.shape[1] == 1 else by_row.max() + by_column
+        possible = tile.lower <= _rounded_up(scaled, dtype)
+        inside = tile.lower <= -_rounded_up(widths - scaled, dtype)
+        row, column = _places(possible ^ inside)
+        upper = tile.lower[row, column] + (by_row[row] + by_column[column])
+        certain = upper <= np.broadcast_to(scaled, inside.shape)[row, column]
+        inside[row[certain], column[certain]] = True
+        row, column = row[~certain], column[~certain]
+        if row.size > OPEN_SHARE * inside.size and dtype == np.float32:
             return self.within(self.tile(tile.rows, tile.columns), limits)
         if row.size:
             squared = exact_squared_distances(self.x, row + tile.rows.start, self.y, column + tile.columns.start)
@@ -149,6 +160,12 @@ class Distances:
 def _extremes(x: Rows, y: Rows) -> tuple[Rows, Rows]:
     """The highest and the lowest value of each dimension [D]."""
     return np.maximum(x.max(axis=0), y.max(axis=0)), np.minimum(x.min(axis=0), y.min(axis=0))
+
+
+def _places(mask: NDArray[np.bool_]) -> tuple[Indices, Indices]:
+    """`np.nonzero` of a few places in a matrix, which is quicker without its second dimension."""
+    row, column = np.divmod(np.flatnonzero(mask), mask.shape[1])
+    return row, column
 
 
 def _rounded_up(values: Array, dtype: np.dtype[Any]) -> Rows:
@@ -217,20 +234,26 @@ class _Candidates:
 
     def add(self, tile: Tile, *, turned: bool) -> bool:
         """Take what one tile has to offer; False when float32 leaves too many pairs open, so that double should."""
-        lower, upper = (tile.lower.T, tile.upper.T) if turned else (tile.lower, tile.upper)
+        lower, widths, of_columns = tile.lower, tile.row_widths, tile.column_widths
+        if turned:
+            lower, widths, of_columns = lower.T, of_columns, widths
         first = (tile.rows if turned else tile.columns).start
         if self._own is not None:
             here = np.flatnonzero((self._own >= first) & (self._own < first + lower.shape[1]))
-            lower[here, self._own[here] - first] = upper[here, self._own[here] - first] = np.inf
+            lower[here, self._own[here] - first] = np.inf
         if np.isinf(self._limit).any() and lower.shape[1] >= self._k:
-            kth = np.partition(upper, self._k - 1, axis=1)[:, self._k - 1]
-            self._limit = np.minimum(self._limit, kth.astype(np.float64) / tile.unit)
+            some = lower[:, : max(512, 64 * self._k)]  # for a first limit, a part will do
+            kth = np.partition(some, self._k - 1, axis=1)[:, self._k - 1]
+            self._limit = np.minimum(self._limit, (kth.astype(np.float64) + widths + of_columns.max()) / tile.unit)
         # Nobody is nearer than a k-th that is a copy.
         limit = self._limit if self._own is None else np.where(self._limit > 0, self._limit, -np.inf)
-        row, column = np.nonzero(lower <= _rounded_up(limit * tile.unit, lower.dtype)[:, None])
+        highest = _rounded_up(limit * tile.unit, lower.dtype)
+        # As the tile lies in memory, turned or not.
+        row, column = _places(tile.lower <= highest)[::-1] if turned else _places(tile.lower <= highest[:, None])
         if lower.dtype == np.float32 and row.size > OPEN_SHARE * lower.size + 4 * self._k * len(limit):
             return False
-        new_lower, new_upper = (bound[row, column].astype(np.float64) / tile.unit for bound in (lower, upper))
+        bound = lower[row, column].astype(np.float64)
+        new_lower, new_upper = bound / tile.unit, (bound + widths[row] + of_columns[column]) / tile.unit
         other = np.isfinite(new_lower)  # not its own
         self.row, self.column = np.append(self.row, row[other]), np.append(self.column, column[other] + first)
         self.lower, self.upper = np.append(self.lower, new_lower[other]), np.append(self.upper, new_upper[other])

@@ -12,15 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from paragone.data.errors import NotComparable, TooFewSamples, UsageError
-from paragone.metrics.neighbours import (
-    BLOCK_BYTES,
-    Distances,
-    Rows,
-    Tile,
-    as_rows,
-    exact_squared_distances,
-    neighbour_distances,
-)
+from paragone.metrics.feature_statistics import Rows, as_rows
+from paragone.metrics.neighbours import BLOCK_BYTES, Distances, Tile, exact_squared_distances, neighbour_distances
 
 Array = NDArray[np.float64]
 SMALLEST = float(np.finfo(np.float64).tiny)

@@ -14,20 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paragone import __version__
-from paragone.data.decoding import Decoded
 from paragone.data.errors import InputError, UsageError
 from paragone.data.images import ImageSource
-from paragone.data.progress import Progress, silent
 from paragone.data.records import MetricResult
-from paragone.metrics.distributed import ALONE, Arrays, Ranks, adopt_findings, packed_findings
-from paragone.metrics.duplicates import NEAR_BITS, near_duplicates, perceptual_hash
+from paragone.metrics.duplicates import NEAR_BITS, near_hashes, perceptual_hash
 from paragone.metrics.estimates import Estimate, normal_estimate
+from paragone.metrics.features import Look, Pixels, Seen
 from paragone.metrics.inputs import Given
 from paragone.metrics.pairs import Pairing, pair_up
 from paragone.metrics.pixels import colourfulness, ms_ssim, psnr, sharpness, ssim
 
 NAMED = 20  # groups of duplicates that are spelt out in the details
-Pixels = NDArray[np.uint8]
+PARTNER = "partner"  # the role of the reference in the order of the generated pictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +54,15 @@ def check_picture_metrics(rows: Sequence[PictureMetric], sides: Mapping[str, Giv
     """The pairs that rows of pairs are of; raises `UsageError` for sides that do not do, before a picture is read."""
     if not rows:
         return None
-    generated, reference = sides["generated"], sides["reference"]
+    generated, reference = sides["generated"], sides.get("reference")
     names = ", ".join(row.name for row in rows)
     if generated.pictures is None:
         raise UsageError(f"{names}: needs pictures, and {generated.origin} is statistics")
     of_pairs = ", ".join(row.name for row in rows if row.of == "pairs")
     if not of_pairs:
         return None
+    if reference is None:
+        raise UsageError(f"{of_pairs}: is of pairs with a reference; name it with --reference")
     if reference.pictures is None:
         raise UsageError(f"{of_pairs}: needs pictures, and {reference.origin} is statistics")
     pairing = pair_up(generated.pictures, reference.pictures)
@@ -77,72 +77,39 @@ def check_picture_metrics(rows: Sequence[PictureMetric], sides: Mapping[str, Giv
 # ---- Looking -------------------------------------------------------------------------------------------------------
 
 
-def look_at(
-    rows: Sequence[PictureMetric],
-    sides: Mapping[str, Given],
-    pairing: Pairing | None,
-    *,
-    ranks: Ranks = ALONE,
-    progress: Progress = silent,
-) -> Arrays:
-    """What every row found in every picture (or pair) that could be read, by all ranks; nothing but on the first.
+def look_of(rows: Sequence[PictureMetric], pictures: Sequence[tuple[str, ImageSource]]) -> Look | None:
+    """What to do with one picture of each of `pictures` (role and set), which are read together; None: nothing.
 
-    Keys are `row` for the generated side and pairs, `row.reference` for the reference, each with the pictures'
-    positions under `positions`, `positions.reference`.
+    Found is `row` of the generated side and of pairs, `row.reference` of the reference. A generated picture and that of
+    the reference, or its partner, are a pair. What cannot be read is left out, and so is a pair of which one cannot.
     """
-    found: Arrays = {}
-    for role in ("generated", "reference"):
-        pictures = sides[role].pictures
-        looking = [row for row in rows if row.of != "pairs" or role == "generated"]
-        if pictures is None or not looking:
-            continue
-        partners = sides["reference"].pictures
-        with ranks.step():
-            mine = range(ranks.rank, len(pictures), ranks.count)
-            arrays = _look(looking, pictures, partners, pairing, mine, progress if ranks.first else silent, role)
-            arrays |= packed_findings(pictures)
-        suffix = "" if role == "generated" else ".reference"
-        shares = ranks.gather(arrays)
-        for share in shares:
-            adopt_findings(pictures, range(len(pictures)), share)
-        if shares:
-            order = np.argsort(np.concatenate([share["positions"] for share in shares]))
-            names = ["positions", *(row.name for row in looking)]
-            found |= {f"{name}{suffix}": np.concatenate([share[name] for share in shares])[order] for name in names}
-    return found
+    suffixes = {"generated": "", "reference": ".reference"}
+    roles = [role for role, _ in pictures]
+    singles = [row for row in rows if row.of != "pairs" and any(role in suffixes for role in roles)]
+    of_pairs = [row for row in rows if row.of == "pairs" and "generated" in roles and len(roles) == 2]
+    if not singles and not of_pairs:
+        return None
+
+    def look(index: int, pixels: Sequence[Pixels | None]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        labels = {role: f"{source.origin}: {source.name(index)}" for role, source in pictures}
+        of_role = dict(zip(roles, pixels, strict=True))
+        for role, one in of_role.items():
+            if one is not None and role in suffixes:
+                for row in singles:
+                    found[row.name + suffixes[role]] = _measured(row, one, None, labels[role])
+        partner = next((one for role, one in of_role.items() if role != "generated"), None)
+        one = of_role.get("generated")
+        if one is not None and partner is not None:
+            for row in of_pairs:
+                found[row.name] = _measured(row, one, partner, labels["generated"])
+        return found
+
+    return look
 
 
-def _look(
-    rows: Sequence[PictureMetric],
-    pictures: ImageSource,
-    partners: ImageSource | None,
-    pairing: Pairing | None,
-    mine: range,
-    progress: Progress,
-    role: str,
-) -> Arrays:
-    """One value a row for each of the pictures at `mine` that could be read, and whose partner could."""
-    positions: list[int] = []
-    values: dict[str, list[Any]] = {row.name: [] for row in rows}
-    order = pairing.order if pairing is not None and role == "generated" else None
-    for done, index in enumerate(mine, start=1):
-        pixels = _pixels(pictures, index)
-        partner = _pixels(partners, order[index]) if order is not None and partners is not None else None
-        if pixels is not None and (order is None or partner is not None):
-            positions.append(index)
-            for row in rows:
-                values[row.name].append(_measured(row, pixels, partner, f"{pictures.origin}: {pictures.name(index)}"))
-        progress(f"{role} pixels", done, len(mine))
-    kinds = {row.name: np.uint64 if row.of == "hashes" else np.float64 for row in rows}
-    return {
-        "positions": np.array(positions, np.intp),
-        **{name: np.array(column, kinds[name]) for name, column in values.items()},
-    }
-
-
-def _pixels(pictures: ImageSource, index: int) -> Pixels | None:
-    read = pictures.read(index)
-    return read.pixels if pictures.record(index, read) and isinstance(read, Decoded) else None
+def _pictures_of(sides: Mapping[str, Given], role: str) -> ImageSource | None:
+    return sides[role].pictures if role in sides else None
 
 
 def _measured(row: PictureMetric, pixels: Pixels, partner: Pixels | None, label: str) -> Any:
@@ -159,12 +126,12 @@ def _measured(row: PictureMetric, pixels: Pixels, partner: Pixels | None, label:
 
 
 def picture_results(
-    rows: Sequence[PictureMetric], sides: Mapping[str, Given], pairing: Pairing | None, found: Arrays
+    rows: Sequence[PictureMetric], sides: Mapping[str, Given], pairing: Pairing | None, found: Seen
 ) -> tuple[list[MetricResult], list[str]]:
-    """The results of `look_at`, and warnings."""
+    """The results of what was seen with `look_of`, and warnings."""
     results, warnings = [], []
     for row in rows:
-        values = found[row.name]
+        values = found.get(row.name, np.empty(0))
         if len(values) == 0:
             raise InputError(f"{sides['generated'].origin}: {row.name} is left without pictures that could be read")
         if row.of == "hashes":
@@ -192,12 +159,12 @@ def _mean(row: PictureMetric, values: NDArray[np.float64]) -> Estimate:
     return normal_estimate(float(finite.mean()), float(finite.std(ddof=1) / np.sqrt(len(finite))), details)
 
 
-def _repeated(row: PictureMetric, sides: Mapping[str, Given], found: Arrays) -> tuple[Estimate, list[str]]:
+def _repeated(row: PictureMetric, sides: Mapping[str, Given], found: Seen) -> tuple[Estimate, list[str]]:
     """The share of generated pictures that are near an earlier one, with the groups, and what is near the reference."""
-    generated, reference = sides["generated"].pictures, sides["reference"].pictures
+    generated, reference = sides["generated"].pictures, _pictures_of(sides, "reference")
     assert generated is not None
-    near = near_duplicates(found[row.name], found.get(f"{row.name}.reference"))
-    names = [generated.name(int(position)) for position in found["positions"]]
+    near = near_hashes(found[row.name], found.get(f"{row.name}.reference"))
+    names = [generated.name(int(position)) for position in found[f"{row.name}.at"]]
     repeated = sum(len(group) - 1 for group in near.groups)
     details: dict[str, Any] = {
         "within_bits": NEAR_BITS,
@@ -213,7 +180,8 @@ def _repeated(row: PictureMetric, sides: Mapping[str, Given], found: Arrays) -> 
         )
     if reference is not None:
         of_reference = [
-            [names[one], reference.name(int(found["positions.reference"][other]))] for one, other in near.of_reference
+            [names[one], reference.name(int(found[f"{row.name}.reference.at"][other]))]
+            for one, other in near.of_reference
         ]
         details |= {"n_near_reference": len(of_reference), "near_reference": of_reference[:NAMED]}
         if of_reference:
@@ -227,7 +195,7 @@ def _repeated(row: PictureMetric, sides: Mapping[str, Given], found: Arrays) -> 
 
 def _result(row: PictureMetric, estimate: Estimate, sides: Mapping[str, Given], n: int) -> MetricResult:
     signature = [row.name, "pixels", f"n:{n}"]
-    reference = sides["reference"].pictures if row.of != "pictures" else None
+    reference = _pictures_of(sides, "reference") if row.of != "pictures" else None
     if reference is not None:
         signature.append(f"ref:{reference.digest()[:12]}")
     return MetricResult(

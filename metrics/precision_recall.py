@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from paragone.data.errors import NotComparable, TooFewSamples, UsageError
-from paragone.metrics.neighbours import Distances, as_rows, neighbour_distances
+from paragone.metrics.feature_statistics import as_rows
+from paragone.metrics.neighbours import Distances, neighbour_distances
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 Two numbers may be compared when the network, its weights and the row's pixels (`resize`, `mean`, `std`) agree. Tools
 whose pixels agree are therefore one protocol in results and statistics files, under the name of the first such row.
-Every row was read from the tool's source at the version named; nothing here imports torch.
+What a tool then does with the features (subsets, splits, divisors) is in `paragone.metrics.settings`. Every row was
+read from the tool's source at the version named; nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Protocol:
     """One tool's way with one network.
 
     `resize` is a key of `paragone.metrics.extractors.resize.RESIZERS`. A grey level v in 0..255 enters the network as
-    (v - mean) / std. `ddof`: the tool's covariance is scatter / (n - ddof).
+    (v - mean) / std.
     """
 
     name: str
@@ -31,7 +32,6 @@ class Protocol:
     mean: Channels
     std: Channels
     source: str
-    ddof: int = 1
 
     def same_pixels(self, other: Protocol) -> bool:
         """Whether a picture becomes the same input under both."""
@@ -55,6 +55,7 @@ INCEPTION_PROTOCOLS = (
     Protocol("torch-fidelity", "tf1", *GRAPH, "torch-fidelity 0.4.0: feature_extractor_inceptionv3.py"),
     Protocol("adm", "tf1", *GRAPH, "guided-diffusion, evaluations/evaluator.py: the TensorFlow graph resizes"),
     Protocol("edm2", "tf1", *GRAPH, "edm2, calculate_metrics.py: the network of stylegan3 resizes inside"),
+    Protocol("stylegan3", "tf1", *GRAPH, "stylegan3 (and stylegan2-ada), metrics/: the network resizes inside"),
     Protocol("torchmetrics", "bilinear-antialias", *GRAPH, "torchmetrics ≥ 1.8: image/fid.py with antialias=True"),
 )
 DINOV2_PROTOCOLS = (

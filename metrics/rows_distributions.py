@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,17 +10,29 @@ import numpy as np
 from paragone.data.errors import InputError
 from paragone.metrics.estimates import Estimate, Metric, Side, features_of, normal_estimate
 from paragone.metrics.fd_infinity import frechet_half_split, frechet_infinity
+from paragone.metrics.feature_statistics import FeatureStatistics
 from paragone.metrics.frechet import frechet_estimate
-from paragone.metrics.inception_score import inception_score
+from paragone.metrics.inception_score import DEFAULT_SPLITS, inception_score
 from paragone.metrics.kernel import cmmd, kernel_distance
+from paragone.metrics.settings import FrechetSettings, InceptionScoreSettings, InfinitySettings, KernelSettings
 from paragone.metrics.sliced import mind
 from paragone.metrics.vendi import vendi_profile
 
-SPLITS = 10
+_FRECHET, _INFINITY = FrechetSettings(), InfinitySettings()
+_KERNEL, _INCEPTION_SCORE = KernelSettings(), InceptionScoreSettings()
 
 
-def _fd(*, reference: Side, generated: Side, training: Side | None = None, seed: int = 0) -> Estimate:
+def _fd(
+    *,
+    reference: Side,
+    generated: Side,
+    training: Side | None = None,
+    seed: int = 0,
+    settings: FrechetSettings = _FRECHET,
+) -> Estimate:
     """Fréchet distance. The interval is for its expectation at these numbers of samples, not for the limit of many."""
+    if settings.ddof == 0:
+        reference, generated = _divided_by_n(reference), _divided_by_n(generated)
     found = frechet_estimate(
         reference.statistics,
         generated.statistics,
@@ -45,11 +58,35 @@ def _fd(*, reference: Side, generated: Side, training: Side | None = None, seed:
     return normal_estimate(found.value, found.standard_error, details, lowest=0.0)
 
 
-def _fd_infinity(*, reference: Side, generated: Side, training: Side | None = None, seed: int = 0) -> Estimate:
+def _divided_by_n(side: Side) -> Side:
+    """The side with a scatter so small that its covariance is scatter / n; one of unknown n as it is.
+
+    Features of no more samples than dimensions stand for the covariance and shrink about their mean with it.
+    """
+    statistics = side.statistics
+    if not isinstance(statistics, FeatureStatistics) or statistics.n < 2:
+        return side
+    share = (statistics.n - 1) / statistics.n
+    features = side.features
+    if features is not None and statistics.n <= statistics.dim:
+        features = statistics.mean + np.sqrt(share) * (features - statistics.mean)
+    return replace(side, statistics=replace(statistics, scatter=share * statistics.scatter), features=features)
+
+
+def _fd_infinity(
+    *,
+    reference: Side,
+    generated: Side,
+    training: Side | None = None,
+    seed: int = 0,
+    settings: InfinitySettings = _INFINITY,
+) -> Estimate:
     """Intercept of the line over 1 / n, with the correction by halves beside it."""
     features = features_of(generated, "generated")
     given = reference.features if reference.n is not None else None
-    found = frechet_infinity(reference.statistics, features, reference_features=given, seed=seed)
+    found = frechet_infinity(
+        reference.statistics, features, reference_features=given, points=settings.points, seed=seed
+    )
     by_halves = frechet_half_split(
         reference.statistics, features, reference_features=given, distance=found.distance, seed=seed
     )
@@ -73,11 +110,19 @@ def _fd_infinity(*, reference: Side, generated: Side, training: Side | None = No
     return normal_estimate(found.value, found.standard_error, details)
 
 
-def _kid(*, reference: Side, generated: Side, training: Side | None = None, seed: int = 0) -> Estimate:
-    """Kernel distance, with subsets of 1000 or, of fewer samples, of all of the smaller side."""
+def _kid(
+    *,
+    reference: Side,
+    generated: Side,
+    training: Side | None = None,
+    seed: int = 0,
+    settings: KernelSettings = _KERNEL,
+) -> Estimate:
+    """Kernel distance, with subsets of 1000 or, of fewer samples, of all of the smaller side, if no size is set."""
     x, y = features_of(reference, "reference"), features_of(generated, "generated")
-    subset_size = max(2, min(1000, len(x), len(y)))  # fewer than 2 is an error, which kernel_distance words
-    found = kernel_distance(x, y, subset_size=subset_size, seed=seed)
+    # Fewer than 2 is an error, which kernel_distance words.
+    subset_size = settings.subset_size or max(2, min(1000, len(x), len(y)))
+    found = kernel_distance(x, y, subsets=settings.subsets, subset_size=subset_size, seed=seed, draws=settings.draws)
     details = {
         "standard_deviation": found.standard_deviation,
         "subsets": found.subsets,
@@ -118,29 +163,51 @@ def _vendi(*, reference: Side | None = None, generated: Side, training: Side | N
 
 
 def _inception_score(
-    *, reference: Side | None = None, generated: Side, training: Side | None = None, seed: int = 0
+    *,
+    reference: Side | None = None,
+    generated: Side,
+    training: Side | None = None,
+    seed: int = 0,
+    settings: InceptionScoreSettings = _INCEPTION_SCORE,
 ) -> Estimate:
-    """Inception score of the generated side, over splits of the shuffled samples."""
+    """Inception score of the generated side, over splits of the samples, shuffled unless the settings say otherwise."""
     if generated.logits is None:
         raise InputError(
             "inception_score needs class logits of the generated samples; choose an extractor that has them"
         )
-    found = inception_score(generated.logits, splits=SPLITS, seed=seed)
-    details = {
+    found = inception_score(
+        generated.logits,
+        splits=settings.splits,
+        split_size=settings.split_size,
+        splitting=settings.splitting,
+        seed=seed,
+    )
+    details: dict[str, Any] = {
         "standard_deviation": found.standard_deviation,
         "splits": found.splits,
-        "samples_per_split": len(generated.logits) // found.splits,
+        "samples_per_split": settings.split_size or len(generated.logits) // found.splits,
     }
+    if found.splits == 1:
+        return Estimate(found.mean, details=details | {"no_interval": "a single split has no spread"})
     # The splits are disjoint, so their spread (with N - 1) is that of independent estimates.
-    return normal_estimate(found.mean, found.standard_deviation / np.sqrt(found.splits - 1), details, lowest=1.0)
+    error = float(np.std(found.scores, ddof=1) / np.sqrt(found.splits))
+    return normal_estimate(found.mean, error, details, lowest=1.0)
 
 
 ROWS = (
-    Metric("fd", "Fréchet distance", False, frozenset({"statistics"}), 2, _fd),
-    Metric("fd_infinity", "Fréchet distance at infinite n", False, frozenset({"features"}), 4, _fd_infinity),
-    Metric("kid", "Kernel distance", False, frozenset({"features"}), 2, _kid),
+    Metric("fd", "Fréchet distance", False, frozenset({"statistics"}), 2, _fd, _FRECHET),
+    Metric("fd_infinity", "Fréchet distance at infinite n", False, frozenset({"features"}), 4, _fd_infinity, _INFINITY),
+    Metric("kid", "Kernel distance", False, frozenset({"features"}), 2, _kid, _KERNEL),
     Metric("cmmd", "CMMD", False, frozenset({"features"}), 2, _cmmd),
     Metric("mind", "Sliced Wasserstein distance", False, frozenset({"features"}), 2, _mind),
-    Metric("vendi", "Vendi score", True, frozenset({"features"}), 2, _vendi),
-    Metric("inception_score", "Inception score", True, frozenset({"logits"}), SPLITS, _inception_score),
+    Metric("vendi", "Vendi score", True, frozenset({"features"}), 2, _vendi, alone=True),
+    Metric(
+        "inception_score",
+        "Inception score",
+        True,
+        frozenset({"logits"}),
+        DEFAULT_SPLITS,
+        _inception_score,
+        _INCEPTION_SCORE,
+    ),
 )

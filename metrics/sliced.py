@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from paragone.data.errors import InputError, NotComparable, TooFewSamples, UsageError
-from paragone.metrics.feature_statistics import as_features
+from paragone.metrics.feature_statistics import Rows, as_rows, promoted
 
 Array = NDArray[np.float64]
 DIRECTIONS = 1000
@@ -46,7 +46,7 @@ def mind(reference: ArrayLike, generated: ArrayLike, *, directions: int = DIRECT
 
     Raises `TooFewSamples` for fewer than 2 samples a side.
     """
-    x, y = as_features(reference, name="reference"), as_features(generated, name="generated")
+    x, y = as_rows(reference, name="reference"), as_rows(generated, name="generated")
     if x.shape[1] != y.shape[1]:
         raise NotComparable(f"reference has {x.shape[1]} dimensions, generated {y.shape[1]}; use one extractor")
     if directions < 2:
@@ -54,7 +54,7 @@ def mind(reference: ArrayLike, generated: ArrayLike, *, directions: int = DIRECT
     n, m, dim = len(x), len(y), x.shape[1]
     if min(n, m) < 2:
         raise TooFewSamples(f"a sliced distance needs at least 2 samples a side; there are {n} and {m}")
-    if max(np.abs(x).max(), np.abs(y).max()) > LARGEST:
+    if max(max(float(side.max()), -float(side.min())) for side in (x, y)) > LARGEST:
         raise InputError(f"features beyond {LARGEST:g} overflow when distances are squared; rescale both sides alike")
     axes = np.random.default_rng(seed).standard_normal((directions, dim))
     axes /= np.linalg.norm(axes, axis=1, keepdims=True)
@@ -63,7 +63,9 @@ def mind(reference: ArrayLike, generated: ArrayLike, *, directions: int = DIRECT
     step = max(1, BLOCK_BYTES // (8 * max(n, m)))
     for start in range(0, directions, step):
         block = axes[start : start + step].T
-        costs[start : start + step] = _block(x @ block, y @ block, coupling, influence_x, influence_y)
+        costs[start : start + step] = _block(
+            _projected(x, block), _projected(y, block), coupling, influence_x, influence_y
+        )
     samples = np.hypot(influence_x.std(ddof=1) / np.sqrt(n), influence_y.std(ddof=1) / np.sqrt(m)) / directions
     return SlicedDistance(
         value=3 * dim * float(costs.mean()),
@@ -71,6 +73,14 @@ def mind(reference: ArrayLike, generated: ArrayLike, *, directions: int = DIRECT
         standard_error_directions=3 * dim * float(costs.std(ddof=1) / np.sqrt(directions)),
         directions=directions,
     )
+
+
+def _projected(rows: Rows, axes: Array) -> Array:
+    """Projections [N, K] of `rows` [N, D] on `axes` [D, K]."""
+    found = np.empty((len(rows), axes.shape[1]))
+    for part, block in promoted(rows):
+        np.matmul(block, axes, out=found[part])
+    return found
 
 
 class _Coupling(NamedTuple):

@@ -14,7 +14,7 @@ import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 
 from paragone.data.errors import TooFewSamples, UsageError
-from paragone.metrics.kernel import unit_rows
+from paragone.metrics.kernel import UnitRows
 
 Array = NDArray[np.float64]
 EPS = float(np.finfo(np.float64).eps)
@@ -47,39 +47,61 @@ def vendi_profile(features: ArrayLike, *, orders: tuple[float, ...] = (0.5, 1.0,
     for q in orders:
         if not q > 0:
             raise UsageError(f"q={q}: a Vendi score takes an order above 0")
-    rows = unit_rows(features, name="features")
+    rows = UnitRows(features, name="features")
     if len(rows) < 2:
         raise TooFewSamples(f"a Vendi score needs at least 2 samples; there are {len(rows)}")
-    shares, projections = _spectrum(rows)
-    return tuple(_score(shares, projections, q) for q in orders)
+    shares, axes = _spectrum(rows)
+    entropies, weights = zip(*(_entropy(shares, q) for q in orders), strict=True)
+    influences = _influences(rows, shares, axes, np.stack(weights, axis=1))
+    return tuple(
+        _score(float(np.exp(entropy)), influence, q)
+        for entropy, influence, q in zip(entropies, influences.T, orders, strict=True)
+    )
 
 
-def _spectrum(rows: Array) -> tuple[Array, Array]:
-    """Eigenvalues p [R] > 0 of K / N, which sum to 1, and the squared projections [N, R] of the samples on its axes."""
-    n, dim = rows.shape
+def _spectrum(rows: UnitRows) -> tuple[Array, Array]:
+    """Eigenvalues p [R] > 0 of K / N, which sum to 1, and their axes: [D, R] for N > D, otherwise [N, R]."""
+    n, dim = len(rows), rows.dim
     if n > dim:
-        shares, axes = scipy.linalg.eigh(rows.T @ rows / n, check_finite=False)
-        projections = np.square(rows @ axes)
+        gram = np.zeros((dim, dim))
+        for part in rows.parts():
+            block = rows.block(part)
+            gram += block.T @ block
     else:
-        shares, axes = scipy.linalg.eigh(rows @ rows.T / n, check_finite=False)
-        projections = n * shares * np.square(axes)
+        block = rows.block(slice(0, n))
+        gram = block @ block.T
+    gram /= n
+    shares, axes = scipy.linalg.eigh(gram, check_finite=False)
     kept = shares > max(n, dim) * EPS * shares[-1]  # the others are rounding, which a small q would count as samples
-    return shares[kept] / shares[kept].sum(), projections[:, kept]
+    return shares[kept] / shares[kept].sum(), axes[:, kept]
 
 
-def _score(shares: Array, projections: Array, q: float) -> Vendi:
-    """The score, and by its influence function (the derivative of the entropy at K / N) its standard error."""
+def _influences(rows: UnitRows, shares: Array, axes: Array, weights: Array) -> Array:
+    """Squared projections [N, R] of the samples on the axes of K, times `weights` [R, Q]; of a block at a time."""
+    n = len(rows)
+    if len(axes) == n <= rows.dim:
+        return np.asarray(n * shares * np.square(axes) @ weights)
+    found = np.empty((n, weights.shape[1]))
+    for part in rows.parts():
+        projections = rows.block(part) @ axes
+        found[part] = np.square(projections, out=projections) @ weights
+    return found
+
+
+def _entropy(shares: Array, q: float) -> tuple[float, Array]:
+    """Rényi's entropy of order q, and its derivatives at K / N by squared projections [R]."""
     if q == 1:
-        entropy = -(shares * np.log(shares)).sum()
-        influence = -projections @ np.log(shares)
-    elif np.isinf(q):
-        entropy = -np.log(shares[-1])
-        influence = -projections[:, -1] / shares[-1]
-    else:
-        relative = shares / shares[-1]  # whose powers do not vanish
-        total = (relative**q).sum()
-        entropy = (np.log(total) + q * np.log(shares[-1])) / (1 - q)
-        influence = projections @ relative ** (q - 1) * (q / (1 - q) / total / shares[-1])
-    value = float(np.exp(entropy))
-    n = len(projections)
+        return float(-(shares * np.log(shares)).sum()), -np.log(shares)
+    if np.isinf(q):
+        weights = np.zeros_like(shares)
+        weights[-1] = -1 / shares[-1]
+        return float(-np.log(shares[-1])), weights
+    relative = shares / shares[-1]  # whose powers do not vanish
+    total = (relative**q).sum()
+    entropy = (np.log(total) + q * np.log(shares[-1])) / (1 - q)
+    return float(entropy), relative ** (q - 1) * (q / (1 - q) / total / shares[-1])
+
+
+def _score(value: float, influence: Array, q: float) -> Vendi:
+    n = len(influence)
     return Vendi(value, value * float(influence.std(ddof=1) / np.sqrt(n)), float(q), n)

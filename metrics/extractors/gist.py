@@ -16,16 +16,19 @@ taken of the result and must grow with the damage done to a set of photographs:
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from paragone.metrics.extractors.base import refuse_weights
-from paragone.metrics.extractors.resize import resize_clean, to_planes
 from paragone.metrics.protocols import PARAGONE, check_protocol
+
+if TYPE_CHECKING:  # torch takes seconds, which a run whose features are all cached need not wait
+    import torch
+    from torch import Tensor
 
 NAME = "gist-1"  # a change to the formula or to a constant below is a new name
 SIZE_PX = 64
@@ -58,34 +61,46 @@ class Gist:
     has_logits = False
     dim = (sum(LUMINANCE_ORIENTATIONS) + 2 * sum(COLOUR_ORIENTATIONS) + N_CHANNELS) * GRID**2
 
-    def __init__(self) -> None:
-        self._opponent = torch.tensor(OPPONENT)
-        self._luminance_bank = gabor_bank(SIZE_PX, LUMINANCE_ORIENTATIONS)
-        self._colour_bank = gabor_bank(SIZE_PX, COLOUR_ORIENTATIONS)
+    @cached_property
+    def _filters(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Opponent colours, and the banks for luminance and for colour."""
+        import torch
+
+        return (
+            torch.tensor(OPPONENT),
+            gabor_bank(SIZE_PX, LUMINANCE_ORIENTATIONS),
+            gabor_bank(SIZE_PX, COLOUR_ORIENTATIONS),
+        )
 
     def to(self, device: torch.device) -> None:
         """Move the filters to `device`."""
-        self._opponent = self._opponent.to(device)
-        self._luminance_bank = self._luminance_bank.to(device)
-        self._colour_bank = self._colour_bank.to(device)
+        opponent, luminance_bank, colour_bank = self._filters
+        self._filters = opponent.to(device), luminance_bank.to(device), colour_bank.to(device)
 
     def prepare(self, image: NDArray[np.uint8]) -> Tensor:
         """RGB uint8 [H, W, 3] → float32 [3, 64, 64] in 0..1."""
+        from paragone.metrics.extractors.resize import resize_clean, to_planes
+
         return resize_clean(to_planes(image), SIZE_PX) / 255
 
     def __call__(self, batch: Tensor) -> tuple[Tensor, None]:
         """[N, 3, 64, 64] in 0..1 → features [N, 752]; on a CPU a row has the same bits in every batch."""
+        import torch
+
         # One image's responses fit a processor's cache, and no image then sees its neighbours' rounding.
         step = 1 if batch.device.type == "cpu" else len(batch)
         return torch.cat([self._describe(images) for images in torch.split(batch, step)]), None
 
     def _describe(self, images: Tensor) -> Tensor:
-        channels = torch.einsum("oc,nchw->nohw", self._opponent, images)
+        import torch
+
+        opponent, luminance_bank, colour_bank = self._filters
+        channels = torch.einsum("oc,nchw->nohw", opponent, images)
         luminance, red_green, yellow_blue = torch.fft.fft2(channels).split(1, dim=1)
         filtered = [
-            luminance * self._luminance_bank,
-            red_green * self._colour_bank,
-            yellow_blue * self._colour_bank,
+            luminance * luminance_bank,
+            red_green * colour_bank,
+            yellow_blue * colour_bank,
         ]
         amplitude = torch.fft.ifft2(torch.cat(filtered, dim=1)).abs()
         return torch.cat([_cell_means(amplitude).sqrt(), _cell_means(channels)], dim=1).flatten(1)
@@ -97,6 +112,8 @@ def gabor_bank(size: int, orientations: tuple[int, ...]) -> Tensor:
     A filter at frequency f₀, one of n orientations of its scale, is exp(-3.5 (f/f₀ - 1)²) · exp(-n² π φ² / 32), φ being
     the angle to its orientation.
     """
+    import torch
+
     frequency = np.fft.fftfreq(size)
     fy, fx = np.meshgrid(frequency, frequency, indexing="ij")
     radius, angle = np.hypot(fx, fy), np.arctan2(fy, fx)

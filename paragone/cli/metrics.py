@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -13,11 +13,16 @@ CONTRIBUTIONS = "paragone.per-image/1"
 
 if TYPE_CHECKING:
     from paragone.data.records import MetricResult
+    from paragone.metrics.compute import MetricsReport
 
 
 @click.command()
 @click.argument("generated")
-@click.option("--reference", required=True, metavar="REF", help="What to compare with: pictures, or statistics (.npz).")
+@click.option(
+    "--reference",
+    metavar="REF",
+    help="What to compare with: pictures, or statistics (.npz). Only metrics that look at nothing else do without.",
+)
 @click.option(
     "--metric",
     "metric_names",
@@ -25,11 +30,26 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="A metric to compute; repeat it for more. Of features: fd (also called fid), fd_infinity, kid, cmmd, mind, "
     "vendi, inception_score, precision, recall, density, coverage, rarity; with --training also authenticity, "
-    "near_duplicates, c_t. Of pixels: psnr, ssim, ms_ssim (pairs with REF), colourfulness, sharpness, duplicates. "
+    "near_duplicates, c_t; with --prompts also clip_score. Of pixels: psnr, ssim, ms_ssim (pairs with REF), "
+    "colourfulness, sharpness, duplicates. "
     "Without it: fd, kid, precision, recall, density, coverage, as far as the two sides allow.",
 )
 @click.option(
     "--training", metavar="DIR", help="What the generator was trained on: for authenticity, near_duplicates, c_t."
+)
+@click.option(
+    "--prompts",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The pictures' captions, for clip_score: .csv or .jsonl with prompt and file (or prompt_id, where the folder "
+    "has a manifest), or .txt with one a line in the order of the pictures.",
+)
+@click.option(
+    "--set",
+    "set_options",
+    multiple=True,
+    metavar="METRIC.OPTION=VALUE",
+    help="Set an option of a metric, such as kid.subset_size=500; repeat it for more (docs/metrics.md).",
 )
 @extraction_options_of_several
 @click.option("--cache", type=click.Path(path_type=Path), metavar="DIR", help="Keep features in this folder.")
@@ -40,14 +60,16 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Write what each generated picture contributes to fd, greatest first, to FILE (.csv, .json or .parquet). "
-    "Needs more pictures than feature dimensions on both sides.",
+    "Needs more pictures than feature dimensions on both sides. With clip_score: each picture's score.",
 )
 @click.option("--json", "json_target", metavar="FILE|-", help="Write the results as JSON to FILE, or to stdout with -.")
 def metrics(
     generated: str,
-    reference: str,
+    reference: str | None,
     metric_names: tuple[str, ...],
     training: str | None,
+    prompts: Path | None,
+    set_options: tuple[str, ...],
     features: tuple[str, ...],
     weights: Path | None,
     protocol: str,
@@ -71,12 +93,14 @@ def metrics(
     from paragone.cli.tables import check_table, write_table
     from paragone.metrics.compute import compute_metrics
     from paragone.metrics.distributed import ranks_of_this_run
+    from paragone.metrics.settings import parse_settings
 
     with ranks_of_this_run() as ranks, progress_bars() as progress:
         with ranks.step():
             check_writable(json_target)
             check_table(per_image)
             folder = feature_cache(cache, no_cache=no_cache)
+            settings = parse_settings(set_options)
         report = compute_metrics(
             generated,
             reference,
@@ -85,6 +109,8 @@ def metrics(
             weights=weights,
             protocol=protocol,
             training=training,
+            prompts=prompts,
+            settings=settings,
             device=device,
             batch_size=batch_size,
             workers=workers,
@@ -98,12 +124,20 @@ def metrics(
     if not ranks.first:
         return
     if per_image is not None:
-        write_table([row._asdict() for row in report.contributions], per_image, schema=CONTRIBUTIONS)
+        write_table(_rows_of_pictures(report), per_image, schema=CONTRIBUTIONS)
     if json_target:
         write_json(report.to_dict(), json_target)
     if json_target != "-":
         _print_table(report.results)
     _print_warnings(report.warnings)
+
+
+def _rows_of_pictures(report: MetricsReport) -> list[dict[str, Any]]:
+    """What each picture contributes to fd, greatest first, with its prompt and clip_score; or these, lowest first."""
+    scores = {row.name: row._asdict() for row in report.caption_scores}
+    if not report.contributions:
+        return list(scores.values())
+    return [row._asdict() | scores.get(row.name, {}) for row in report.contributions]
 
 
 def _print_table(results: tuple[MetricResult, ...]) -> None:

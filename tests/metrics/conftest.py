@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from paragone.metrics.extractors.inception import InceptionNetwork
+from paragone.metrics.extractors.inception_network import InceptionNetwork
 
 
 @pytest.fixture(scope="session")

@@ -390,7 +390,7 @@ def test_a_wrong_request_fails_before_a_picture_is_decoded(
 def test_an_extractor_that_does_not_do_fails_before_a_picture_is_decoded(
     monkeypatch: pytest.MonkeyPatch, options: dict[str, object], error: type[Exception], message: str
 ) -> None:
-    monkeypatch.setattr(module, "extract_sides_together", None)
+    monkeypatch.setattr(module, "pass_through", None)
     with pytest.raises(error, match=message):
         compute_metrics(GENERATED, REFERENCE, **options)  # type: ignore[arg-type]
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from paragone.data.decoding import Decoded
 from paragone.data.errors import InputError, PluginError, UnreadableImage, UsageError
 from paragone.data.images import ImageSource, Unreadable, read_images
+from paragone.metrics import feature_store
 from paragone.metrics import features as loop
 from paragone.metrics.extractors.gist import Gist
 from paragone.metrics.features import (
@@ -115,12 +116,12 @@ def test_rows_are_in_natural_order_and_statistics_are_of_them(folder: Path) -> N
     found = side_of(folder, extractor)
     assert found.side.features is not None
     np.testing.assert_array_equal(found.side.features[:, 0], np.arange(41))
-    assert found.side.features.dtype == np.float64
+    assert found.side.features.dtype == np.float32  # as the extractor made them
     assert found.side.logits is not None
     assert found.side.logits.shape == (41, 2)
     statistics = found.side.statistics
     assert (statistics.n, statistics.extractor, statistics.protocol) == (41, "mean-colour-1", "paragone")
-    np.testing.assert_allclose(statistics.mean, found.side.features.mean(axis=0))
+    np.testing.assert_allclose(statistics.mean, found.side.features.mean(axis=0, dtype=np.float64))
     np.testing.assert_allclose(statistics.covariance(), np.cov(found.side.features.T))
     assert found.content == read_images(folder).digest()
 
@@ -143,6 +144,19 @@ def test_gist_has_the_same_bits_for_any_batch_size_and_workers(folder: Path, tmp
         extract_statistics(read_images(folder), Gist(), options, task="t").save(tmp_path / f"{number}.npz")
         written.add((side.features.tobytes(), (tmp_path / f"{number}.npz").read_bytes()))
     assert len(written) == 1
+
+
+def test_features_on_disk_are_those_in_memory(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = side_of(folder, MeanColour())
+    monkeypatch.setattr(feature_store, "MEMORY_BYTES", 100)
+    mapped = side_of(folder, MeanColour(), cache=tmp_path / "cache")
+    for one, two in ((held.side.features, mapped.side.features), (held.side.logits, mapped.side.logits)):
+        assert one is not None
+        assert two is not None
+        assert one.tobytes() == two.tobytes()
+        assert (one.flags.writeable, two.flags.writeable) == (True, False)
+    assert held.side.statistics.scatter.tobytes() == mapped.side.statistics.scatter.tobytes()
+    assert all(path.suffix == ".npz" for path in (tmp_path / "cache").iterdir())
 
 
 def count_reads(source: ImageSource, monkeypatch: pytest.MonkeyPatch) -> list[int]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import mpmath
 import numpy as np
 import pytest
+import scipy.linalg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
 from paragone.data.errors import InputError, NotComparable, TooFewSamples
+from paragone.metrics import frechet
 from paragone.metrics.feature_statistics import FeatureStatistics, ForeignStatistics
 from paragone.metrics.frechet import frechet_distance, frechet_estimate, frechet_influence
 
@@ -64,6 +67,81 @@ def test_each_case_takes_its_method():
     X, Y, _ = transported(64, 500)
     assert frechet_estimate(X, stats(Y)).method == "cholesky"
     assert frechet_estimate(X, Y[:40]).method == "features"
+
+
+def without_roots(monkeypatch):
+    monkeypatch.setattr(frechet, "ROOTS_FROM", 10**9)
+
+
+def falling(n, power, seed, d=400):
+    """Features whose standard deviations fall like k^(-power / 2), as those of networks do."""
+    return np.random.default_rng(seed).standard_normal((n, d)) * np.arange(1, d + 1) ** (-power / 2)
+
+
+@pytest.mark.parametrize(("n", "m"), [(200, 200), (150, 300), (300, 150)])
+def test_roots_of_eigenvalues_are_as_good_as_singular_values(n, m, monkeypatch):
+    called = []
+    monkeypatch.setattr(scipy.linalg, "svdvals", lambda *args, **options: called.append(1))
+    X, Y, _ = transported(400, 300)
+    by_roots = frechet_estimate(X[:n], Y[:m])
+    assert not called
+    monkeypatch.undo()
+    without_roots(monkeypatch)
+    by_singular = frechet_estimate(X[:n], Y[:m])
+    assert by_roots.value == pytest.approx(by_singular.value, rel=1e-11)
+    assert by_singular.numeric_bound < by_roots.numeric_bound < 1e-6 * by_roots.value
+
+
+@pytest.mark.parametrize("power", [0, 1, 1.5, 2, 3])
+def test_what_squaring_loses_is_within_its_bound(power):
+    X, Y = (falling(200, power, seed) for seed in (0, 1))
+    one, two = ((Z - Z.mean(axis=0)) / np.sqrt(199) for Z in (X, Y))
+    norm, lost = frechet._nuclear_norm_by_roots(one @ two.T, centred=True)
+    assert abs(norm - scipy.linalg.svdvals(one @ two.T).sum()) <= lost / 10
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        pytest.param(lambda: (falling(200, 3, 0), falling(200, 3, 1)), id="the spectrum falls too far"),
+        pytest.param(lambda: (falling(200, 1, 0), falling(200, 1, 0) + 1e-7), id="the distance is next to nothing"),
+        pytest.param(lambda: (np.repeat(falling(50, 1, 0), 4, axis=0), falling(200, 1, 1)), id="copies"),
+        pytest.param(lambda: (falling(200, 1, 0) * 1e-80, falling(200, 1, 1) * 1e-80), id="squares underflow"),
+        pytest.param(lambda: (falling(200, 1, 0) * 1e80, falling(200, 1, 1) * 1e80), id="squares overflow"),
+    ],
+)
+def test_singular_values_are_taken_where_roots_would_lose_too_much(pair, monkeypatch):
+    X, Y = pair()
+    estimate = frechet_estimate(X, Y)
+    without_roots(monkeypatch)
+    assert estimate == frechet_estimate(X, Y)
+
+
+def test_the_distance_of_falling_spectra_in_many_digits(monkeypatch):
+    monkeypatch.setattr(frechet, "ROOTS_FROM", 2)
+    X, Y = falling(30, 1.2, 0, d=32), 1.3 * falling(31, 1.2, 1, d=32)
+    estimate = frechet_estimate(X, Y)
+    with mpmath.workdps(40):
+        one, two = (centred([[mpmath.mpf(float(value)) for value in row] for row in Z]) for Z in (X, Y))
+        means = [[sum(column) / len(Z) for column in zip(*Z.tolist(), strict=True)] for Z in (X, Y)]
+        product = one * two.T
+        roots = [mpmath.sqrt(abs(value)) for value in mpmath.eigsy(product * product.T, eigvals_only=True)]
+        truth = sum((a - b) ** 2 for a, b in zip(*means, strict=True)) - 2 * mpmath.fsum(roots) / mpmath.sqrt(29 * 30)
+        truth += sum(value**2 for value in one) / 29 + sum(value**2 for value in two) / 30
+    assert estimate.value == pytest.approx(float(truth), rel=1e-11)
+    assert abs(estimate.value - truth) <= estimate.numeric_bound
+
+
+def centred(rows):
+    means = [mpmath.fsum(column) / len(rows) for column in zip(*rows, strict=True)]
+    return mpmath.matrix([[value - mean for value, mean in zip(row, means, strict=True)] for row in rows])
+
+
+def test_two_cholesky_factors_are_no_features():
+    rng = np.random.default_rng(0)
+    A, B = (np.linalg.qr(rng.standard_normal((20, 20)))[0] * scale for scale in (np.logspace(0, -6, 20),) * 2)
+    one, two = (ForeignStatistics(np.zeros(20), Z @ Z.T) for Z in (A, B[::-1]))
+    assert frechet_estimate(one, two).method == "factors"
 
 
 @pytest.mark.parametrize(("d", "n"), [(1, 50), (64, 20), (512, 300), (64, 400)])

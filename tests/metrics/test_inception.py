@@ -16,7 +16,8 @@ from paragone.data.errors import InputError, MissingWeights, PluginError, UsageE
 from paragone.data.files import file_digest
 from paragone.metrics import weights as weights_module
 from paragone.metrics.extractors import inception as module
-from paragone.metrics.extractors.inception import LAYERS, Inception, InceptionNetwork, load
+from paragone.metrics.extractors.inception import LAYERS, Inception, load
+from paragone.metrics.extractors.inception_network import InceptionNetwork
 from paragone.metrics.extractors.table import EXTRACTORS
 from paragone.metrics.protocols import INCEPTION_PROTOCOLS, protocol_named
 
@@ -47,7 +48,7 @@ def run(extractor: Inception, images: np.ndarray) -> tuple[Tensor, Tensor]:
 
 def as_extractor(network: InceptionNetwork, protocol: str = "paragone", layer: str = "2048") -> Inception:
     chosen = protocol_named(protocol, INCEPTION_PROTOCOLS, extractor="inception")
-    return Inception(network, name="inception@test", fingerprint="test", protocol=chosen, layer=layer)
+    return Inception(lambda: network, name="inception@test", fingerprint="test", protocol=chosen, layer=layer)
 
 
 def test_state_dict_has_torchvisions_names_and_1008_classes(network: InceptionNetwork) -> None:
@@ -104,7 +105,7 @@ def test_the_known_file_has_the_known_name(weights_file: Path, monkeypatch: pyte
 def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.pth").write_bytes(content)
     with pytest.raises(InputError, match=r"x\.pth: not the weights of the 2015-12-05 Inception"):
-        load(weights=tmp_path / "x.pth", protocol="paragone")
+        load(weights=tmp_path / "x.pth", protocol="paragone").to(torch.device("cpu"))
 
 
 class Intruder:
@@ -120,14 +121,14 @@ class Intruder:
 def test_code_in_a_file_of_weights_is_not_run(tmp_path: Path) -> None:
     torch.save({"fc.weight": Intruder(tmp_path / "was-here")}, tmp_path / "x.pth")
     with pytest.raises(InputError, match=r"x\.pth: not the weights"):
-        load(weights=tmp_path / "x.pth", protocol="paragone")
+        load(weights=tmp_path / "x.pth", protocol="paragone").to(torch.device("cpu"))
     assert not (tmp_path / "was-here").exists()
 
 
 def test_another_networks_weights_are_refused(tmp_path: Path) -> None:
     torch.save({"fc.weight": torch.zeros(10, 2048)}, tmp_path / "x.pth")
     with pytest.raises(InputError, match=r"x\.pth: not the weights"):
-        load(weights=tmp_path / "x.pth", protocol="paragone")
+        load(weights=tmp_path / "x.pth", protocol="paragone").to(torch.device("cpu"))
 
 
 def test_missing_weights_are_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

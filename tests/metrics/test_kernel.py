@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 
 from paragone.data.errors import InputError, NotComparable, TooFewSamples, UsageError
 from paragone.metrics import kernel
-from paragone.metrics.kernel import cmmd, kernel_distance, unit_rows
+from paragone.metrics.kernel import UnitRows, cmmd, kernel_distance
 
 DIGITS = load_digits().data / 16
 
@@ -158,7 +158,8 @@ def test_cmmd_does_not_depend_on_blocks_or_lengths(monkeypatch):
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((150, 16)), rng.standard_normal((211, 16)) + 0.5
     whole = cmmd(x, y)
-    monkeypatch.setattr(kernel, "BLOCK_BYTES", 8 * 211 * 17)
+    monkeypatch.setattr(kernel, "TILE", 17)
+    monkeypatch.setattr(kernel, "BLOCK_BYTES", 8 * 64 * 13)
     blocks = cmmd(x * rng.uniform(1e-200, 1e200, (150, 1)), y)
     for name in ("biased", "unbiased", "standard_error"):
         assert getattr(blocks, name) == pytest.approx(getattr(whole, name), rel=1e-10)
@@ -185,7 +186,8 @@ def test_cmmd_names_what_is_wrong():
         cmmd(DIGITS, DIGITS, bandwidth=0)
     with pytest.raises(InputError, match="generated: row 2 is all zeros"):
         cmmd(DIGITS, np.where(np.arange(5)[:, None] == 2, 0.0, DIGITS[:5]))
-    assert np.linalg.norm(unit_rows([[1e300, 1e300], [1e-300, 0]], name="x"), axis=1) == pytest.approx([1, 1])
+    extremes = UnitRows([[1e300, 1e300], [1e-300, 0]], name="x").block(slice(2))
+    assert np.linalg.norm(extremes, axis=1) == pytest.approx([1, 1])
 
 
 # ---- Others ----------------------------------------------------------------------------------------------------------

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from paragone.data.images import read_images
 from paragone.metrics import compute_metrics, frechet_distance
-from paragone.metrics.extractors.inception import LAYERS, Inception, InceptionNetwork
+from paragone.metrics.extractors.inception import LAYERS, Inception
+from paragone.metrics.extractors.inception_network import InceptionNetwork
 from paragone.metrics.extractors.resize import RESIZERS
 from paragone.metrics.features import ExtractionOptions, extract_side
 from paragone.metrics.protocols import INCEPTION_PROTOCOLS, protocol_named
@@ -78,7 +79,7 @@ def ours(setting: Setting) -> Callable[[str, str], Features]:
     def features(protocol: str, layer: str = "2048") -> Features:
         row = protocol_named(protocol, INCEPTION_PROTOCOLS, extractor="inception")
         if (row.name, layer) not in known:
-            extractor = Inception(setting.network, name="x", fingerprint="x", protocol=row, layer=layer)
+            extractor = Inception(lambda: setting.network, name="x", fingerprint="x", protocol=row, layer=layer)
             pictures = read_images(setting.folders[0].parent)  # both folders, in the order of `Setting.files`
             side = extract_side(pictures, extractor, ExtractionOptions("cpu", workers=0), task="peers").side
             assert side.features is not None
@@ -230,6 +231,103 @@ def test_tensorflows_resizing_is_torch_fidelitys_to_the_last_bit(shape: tuple[in
     planes = torch.from_numpy(image).permute(2, 0, 1)[None].float()
     theirs = interpolate_bilinear_2d_like_tensorflow1x(planes, size=(299, 299), align_corners=False)
     assert torch.equal(RESIZERS["tf1"](image, 299), theirs[0])
+
+
+# ---- What tools do with features: KID and Inception Score -----------------------------------------------------------
+
+SIZE = 4  # of the subsets of 6 pictures: the draw counts
+Statistics = Callable[[Features, Features, Features], list[float]]
+
+
+def by_torch_fidelity(reference: Features, generated: Features, logits: Features) -> list[float]:
+    from torch_fidelity.metric_isc import isc_features_to_metric
+    from torch_fidelity.metric_kid import kid_features_to_metric
+
+    sides = torch.from_numpy(generated), torch.from_numpy(reference)
+    kid = kid_features_to_metric(*sides, kid_subset_size=SIZE, verbose=False)
+    score = isc_features_to_metric(torch.from_numpy(logits), splits=3)
+    return [*kid.values(), *score.values()]
+
+
+def by_torchmetrics(reference: Features, generated: Features, logits: Features) -> list[float]:
+    from torchmetrics.image.inception import InceptionScore
+    from torchmetrics.image.kid import KernelInceptionDistance
+
+    kid = KernelInceptionDistance(nn.Identity(), subset_size=SIZE)
+    kid.update(torch.from_numpy(reference), real=True)
+    kid.update(torch.from_numpy(generated), real=False)
+    score = InceptionScore(nn.Identity(), splits=3)
+    score.update(torch.from_numpy(logits))
+    found = []
+    with torch.random.fork_rng():
+        for metric in (kid, score):
+            torch.manual_seed(7)
+            found += [float(value) for value in metric.compute()]
+    return found
+
+
+def by_clean_fid(reference: Features, generated: Features, _logits: Features) -> list[float]:
+    from cleanfid.fid import kernel_distance
+
+    np.random.seed(7)  # clean-fid draws from numpy's global generator
+    return [kernel_distance(generated, reference, max_subset_size=SIZE)]
+
+
+def measured(setting: Setting, protocol: str, **kid: object) -> list[Any]:
+    """Our KID and Inception Score of the two folders, over 3 splits and subsets of `SIZE`."""
+    return list(
+        compute_metrics(
+            setting.folders[1],
+            setting.folders[0],
+            metrics=["kid", "inception_score"],
+            features="inception",
+            weights=setting.state,
+            protocol=protocol,
+            settings={"kid": {"subset_size": SIZE, **kid}, "inception_score": {"splits": 3}},
+            device="cpu",
+            cache=setting.state.parent / "cache",
+            seed=7,
+        ).results
+    )
+
+
+def agree(results: list[Any], expected: list[float], *, rel: float) -> None:
+    found = [value for result in results for value in (result.value, result.details["standard_deviation"])]
+    for value, wanted in zip(found, expected, strict=False):  # clean-fid has a KID and no deviation
+        print(f"{value:.8g}, theirs {wanted:.8g}, within {abs(value / wanted - 1):.1e}")
+        assert value == pytest.approx(wanted, rel=rel)
+
+
+@pytest.mark.filterwarnings("ignore:Metric `:UserWarning")  # of memory
+@pytest.mark.parametrize(
+    ("protocol", "package", "theirs"),
+    [
+        ("torch-fidelity", "torch_fidelity", by_torch_fidelity),
+        ("torchmetrics", "torchmetrics", by_torchmetrics),
+        ("clean-fid", "cleanfid", by_clean_fid),
+    ],
+)
+def test_kid_and_inception_score_as_the_tool_draws_them(
+    setting: Setting, ours: Any, protocol: str, package: str, theirs: Statistics
+) -> None:
+    pytest.importorskip(package, reason=f"{package} is not installed")
+    features, logits = (ours(protocol, layer).astype(np.float64) for layer in ("2048", "logits_unbiased"))
+    results = measured(setting, protocol)
+    expected = theirs(features[:6], features[6:], logits[6:])
+    agree(results, expected, rel=1e-6)
+    assert f"set:draws={protocol},subset_size={SIZE}" in results[0].signature
+    drawn_otherwise = measured(setting, protocol, draws="paragone")
+    assert drawn_otherwise[0].value != pytest.approx(expected[0], rel=1e-4)
+
+
+def test_kid_and_inception_score_of_torch_fidelitys_own_features(setting: Setting) -> None:
+    pytest.importorskip("torch_fidelity", reason="torch-fidelity is not installed")
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    network = FeatureExtractorInceptionV3("x", ["2048", "logits_unbiased"], str(setting.state))
+    both = one_by_one(setting.files, lambda image: torch.cat(network(image), dim=1))
+    expected = by_torch_fidelity(both[:6, :2048], both[6:, :2048], both[6:, 2048:])
+    agree(measured(setting, "torch-fidelity"), expected, rel=1e-5)
 
 
 def test_protocols_differ_by_far_more_than_tools_do(ours: Any) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
 
+from paragone.data.decoding import Decoded
 from paragone.data.errors import InputError, UnreadableImage, UsageError
+from paragone.data.images import ImageSource, Unreadable, read_images
 from paragone.metrics import FeatureStatistics, compute_metrics
 from paragone.metrics.picture_metrics import PICTURE_METRICS
 from paragone.metrics.pixels import colourfulness, ms_ssim, psnr, sharpness, ssim
@@ -73,6 +77,59 @@ def test_sets_are_measured_beside_features(sets: tuple[Path, Path]) -> None:
         assert result.value == pytest.approx(np.mean([measure(picture) for picture in DAMAGED]), rel=1e-12)
         of_reference = [measure(picture) for picture in PICTURES]
         assert result.details["reference"]["mean"] == pytest.approx(np.mean(of_reference), rel=1e-12)
+
+
+def count_decodes(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each picture is decoded from now on."""
+    decodes: Counter[str] = Counter()
+    read = ImageSource.read
+
+    def counted(source: ImageSource, index: int) -> Decoded | Unreadable:
+        decodes[f"{Path(source.origin).name}/{source.name(index)}"] += 1
+        return read(source, index)
+
+    monkeypatch.setattr(ImageSource, "read", counted)
+    return decodes
+
+
+ASKED = ["fd", "kid", "psnr", "ssim", "sharpness", "duplicates", "near_duplicates"]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_every_picture_is_decoded_once_for_all_that_is_asked(
+    sets: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    training = write(tmp_path / "training", PICTURES[::-1])
+    options: dict[str, Any] = {"training": training, "workers": workers, "cache": tmp_path / "cache"}
+    decodes = count_decodes(monkeypatch)
+    first = compute_metrics(*sets, metrics=ASKED, **options)
+    assert len(decodes) == 18
+    assert set(decodes.values()) == {1}
+    decodes.clear()
+    again = compute_metrics(*sets, metrics=ASKED, **options)
+    assert set(decodes) == {f"{name}/{index}.png" for name in ("generated", "reference") for index in range(6)}
+    assert set(decodes.values()) == {1}  # for pixels alone: features of all three sets are in the cache
+    assert again == first
+    decodes.clear()
+    compute_metrics(*sets, metrics=["kid", "near_duplicates"], **options)
+    assert not decodes
+    alone = [compute_metrics(*sets, metrics=[name], training=training).results for name in ASKED[-1:]]
+    alone += [compute_metrics(*sets, metrics=[name]).results for name in ASKED[:-1]]
+    assert sorted(first.results, key=str) == sorted((result for [result] in alone), key=str)
+
+
+def test_pairs_in_another_order_than_the_files_read_their_partners_again(
+    sets: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (sets[1] / "2.png").write_bytes(b"")
+    reference = read_images(sets[1], on_error="skip").part([3, 1, 0, 2, 5, 4])
+    decodes = count_decodes(monkeypatch)
+    report = compute_metrics(sets[0], reference, metrics=["psnr", "kid"], on_error="skip")
+    expected = [psnr(DAMAGED[index], PICTURES[index]) for index in (0, 1, 3, 4, 5)]
+    assert report.results[1].value == pytest.approx(np.mean(expected), rel=1e-12)
+    assert report.results[1].n_generated == 5
+    assert sum("1 of 6 pictures were unreadable" in line for line in report.warnings) == 1
+    assert sorted(decodes.values()) == [1] * 6 + [2] * 6
 
 
 def test_near_duplicates_are_counted_named_and_warned_of(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from paragone.data.errors import InputError
-from paragone.metrics.duplicates import near_duplicates, perceptual_hash
+from paragone.metrics.duplicates import near_hashes, perceptual_hash
 from paragone.metrics.pixels import (
     SCALE_WEIGHTS,
     colourfulness,
@@ -171,7 +171,7 @@ def test_groups_are_chains_of_near_pairs() -> None:
     hashes[1401] = hashes[10] ^ np.uint64(0b11111)  # one bit too many
     reference = rng.integers(0, 2**64, 40, dtype=np.uint64)
     reference[[7, 9]] = hashes[20]
-    found = near_duplicates(hashes, reference)
+    found = near_hashes(hashes, reference)
     assert found.groups == ((3, 700, 1400),)
     assert found.of_reference == ((20, 7),)
-    assert near_duplicates(hashes[:0], None).groups == ()
+    assert near_hashes(hashes[:0], None).groups == ()

@@ -18,7 +18,8 @@ from torch import Tensor
 from paragone.data.decoding import decode_picture
 from paragone.data.images import read_images
 from paragone.metrics import FeatureStatistics, frechet_distance, frechet_estimate, kernel_distance
-from paragone.metrics.extractors.inception import Inception, InceptionNetwork
+from paragone.metrics.extractors.inception import Inception
+from paragone.metrics.extractors.inception_network import InceptionNetwork
 from paragone.metrics.features import CPU_CHUNK, ExtractionOptions, extract_side
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +34,7 @@ def plain_network(random_inception: InceptionNetwork) -> InceptionNetwork:
 
 @pytest.fixture(scope="module")
 def inception(plain_network: InceptionNetwork) -> Inception:
-    return Inception(copy.deepcopy(plain_network), name="inception@test", fingerprint="test")
+    return Inception(lambda: copy.deepcopy(plain_network), name="inception@test", fingerprint="test")
 
 
 def float64_features(network: InceptionNetwork, images: Tensor) -> Tensor:
