@@ -9,30 +9,36 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.linalg import inv
 from scipy.special import expit, log_expit
 
+from paragone.arena import bootstrap as resampling
+from paragone.arena.gauge import (
+    TOLERANCE,
+    FitOptions,
+    Gauge,
+    Interval,
+    few_clusters,
+    gauge_of,
+    parameters_of,
+)
 from paragone.arena.intervals import (
-    LEVEL,
     NORMAL_QUANTILE,
-    Replicates,
-    bootstrap,
     clusters_of,
     one_sided,
     only_tied,
     sandwich,
 )
 from paragone.arena.likelihood import Fit, OutcomeModel, check_identified, maximise, pairs_of
-from paragone.arena.ratings import Anchor, Ratings, resolve_anchor
+from paragone.arena.profile import dispersion, profile_bounds
+from paragone.arena.ratings import Anchor, Ratings
 from paragone.arena.votes import BOTH_BAD, TIE, BothBad, Cells, FloatArray, code_clusters, code_votes, fold
 from paragone.data.errors import NotIdentifiable, UsageError
 
-TOLERANCE = 1e-6  # Elo points: the largest last Newton step
-FEW_CLUSTERS = 30
-Interval = Literal["none", "sandwich", "bootstrap"]
 NOTHING = np.zeros(())
 
 
@@ -55,6 +61,11 @@ class BradleyTerry:
         """Outcome less expectation, y − σ(d), with y = 1, 0, ½."""
         p, q = expit(d), expit(-d)  # q rather than 1 − p, which loses its digits
         return np.stack([q, -p, (q - p) / 2]), NOTHING
+
+    def total_score(self, weight: FloatArray, d: FloatArray, tau: FloatArray | float) -> tuple[FloatArray, FloatArray]:
+        """Score less expected score; P(win) = ½ + ½ tanh(d/2)."""
+        lead = np.tanh(d / 2)
+        return (weight[0] - weight[1] - (weight[0] + weight[1] + weight[2]) * lead) / 2, NOTHING
 
     def curvature(self, d: FloatArray, tau: FloatArray | float) -> tuple[FloatArray, FloatArray, FloatArray]:
         """σ(d)σ(−d), whatever the outcome."""
@@ -93,7 +104,7 @@ def fit_bradley_terry(
 
     Args:
         votes: rows with `model_a`, `model_b`, `winner` and optionally `weight`; or `Cells`.
-        ci: 95 % intervals from the sandwich covariance, from the bootstrap, or none.
+        ci: 95 % intervals from the sandwich covariance, the bootstrap or the profile likelihood, or none.
         bootstrap: number of bootstrap replicates (used by ci="bootstrap").
         seed: of the bootstrap.
         cluster: a column, such as "voter" or "prompt", within whose values votes may depend on each other.
@@ -113,56 +124,11 @@ def fit_bradley_terry(
     return fit_outcome_model("bradley-terry", BradleyTerry(), votes, options)
 
 
-@dataclass(frozen=True, slots=True)
-class FitOptions:
-    """The options that all likelihood raters share; `fit_bradley_terry` explains them."""
-
-    ci: Interval
-    bootstrap: int
-    seed: int
-    cluster: str | None
-    scale: float
-    base: float
-    initial: float
-    anchor: Anchor
-    both_bad: BothBad
-    prior: float | None
-
-    def __post_init__(self) -> None:
-        if self.ci not in ("none", "sandwich", "bootstrap"):
-            raise UsageError(f"ci={self.ci!r}: use 'none', 'sandwich' or 'bootstrap'")
-        if self.ci == "bootstrap" and self.bootstrap < 100:
-            raise UsageError(f"bootstrap={self.bootstrap}: a 95 % interval needs at least 100 replicates")
-        if self.seed < 0:
-            raise UsageError(f"seed={self.seed}: give 0 or a number above")
-        if self.ci == "none" and self.cluster is not None:
-            raise UsageError("cluster changes the intervals only, and ci='none' asks for none")
-        if self.prior is not None and not (math.isfinite(self.prior) and self.prior > 0):
-            raise UsageError(f"prior={self.prior}: give a standard deviation above 0, in rating points")
-        check_scale(self.scale, self.base, self.initial)
-
-    @property
-    def points(self) -> float:
-        """Rating points in one natural unit of strength."""
-        return self.scale / math.log(self.base)
-
-    @property
-    def precision(self) -> float:
-        """Of the prior, natural units; 0 without one."""
-        return 0.0 if self.prior is None else (self.points / self.prior) ** 2
-
-
-def check_scale(scale: float, base: float, initial: float) -> None:
-    """Raise `UsageError` unless the rating scale is one."""
-    if not (math.isfinite(scale) and scale > 0 and math.isfinite(base) and base > 1 and math.isfinite(initial)):
-        raise UsageError(f"scale={scale}, base={base}, initial={initial}: need scale > 0, base > 1 and finite numbers")
-
-
 def fit_outcome_model(method: str, model: OutcomeModel, votes: pd.DataFrame | Cells, options: FitOptions) -> Ratings:
     """The one path of every likelihood rater: cells, identifiability, Newton, gauge, intervals."""
     cells, grouped = _cells(votes, options)
     warnings = list(check_identified(cells, ties=model.has_tie_parameter, prior=options.prior is not None))
-    gauge = _gauge(options, cells.models)
+    gauge = gauge_of(options, cells.models)
     fitted = model
     if model.has_tie_parameter and not cells.ties.any():
         fitted = model.without_ties
@@ -175,7 +141,9 @@ def fit_outcome_model(method: str, model: OutcomeModel, votes: pd.DataFrame | Ce
         precision=options.precision,
     )
     estimate = _uncertainty(fitted, fit, cells, grouped, gauge, options)
-    parameters = _parameters(options, cells, grouped) | estimate.parameters
+    parameters = parameters_of(options, cells.models) | estimate.parameters
+    if options.cluster is not None and grouped is not None:
+        parameters["n_clusters"] = clusters_of(grouped)[1]
     if model.has_tie_parameter:
         parameters |= {"ties": "modelled", "tie_parameter": model.tie_parameter(fit.tau)}
     return Ratings.assemble(
@@ -187,32 +155,6 @@ def fit_outcome_model(method: str, model: OutcomeModel, votes: pd.DataFrame | Ce
         parameters=parameters,
         warnings=(*warnings, *estimate.warnings),
     )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Gauge:
-    """From strengths θ, known up to a constant, to rating points: level + points·(θ − reference·θ)."""
-
-    reference: FloatArray  # [M] sums to 1: all models alike, or the anchor alone
-    level: float  # rating of the reference
-    points: float  # rating points a natural unit
-
-    def ratings(self, theta: FloatArray) -> FloatArray:
-        """[M, …] rating points of θ [M, …]."""
-        return self.level + self.points * (theta - self.reference @ theta)
-
-    def covariance(self, covariance: FloatArray) -> FloatArray:
-        """[M, M] covariance of the ratings from that of θ."""
-        contrast = np.eye(self.reference.size) - self.reference
-        spread: FloatArray = self.points**2 * contrast @ covariance @ contrast.T
-        return spread
-
-
-def _gauge(options: FitOptions, models: tuple[str, ...]) -> Gauge:
-    anchor = resolve_anchor(options.anchor, models)
-    if anchor is None:
-        return Gauge(np.full(len(models), 1 / len(models)), options.initial, options.points)
-    return Gauge(np.eye(len(models))[anchor[0]], anchor[1], options.points)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -234,28 +176,51 @@ def _uncertainty(
         tied = ", ".join(cells.models[m] for m in only_tied(cells))
         notes = [f"all votes on {tied} are ties: their intervals rest on the model's own variance"] if tied else []
         return _Uncertainty((rating - half, rating + half), covariance, {}, (*notes, *_few_clusters(grouped, options)))
+    if options.ci == "profile":
+        return _profiled(model, fit, cells, gauge, options)
     if not cells.weight[:TIE].any():
         raise NotIdentifiable("every vote is a tie, so resampled votes never differ; use ci='sandwich' (--ci sandwich)")
-    drawn = bootstrap(
+    drawn = resampling.bootstrap(
         model,
         fit,
         cells,
         grouped,
         replicates=options.bootstrap,
         seed=options.seed,
-        tolerance=TOLERANCE / options.points,
+        tolerance=resampling.TOLERANCE / options.points,
         precision=options.precision,
     )
     replicates = gauge.ratings(drawn.theta)
-    tail = (1 - LEVEL) / 2
-    lower, upper = np.quantile(replicates, (tail, 1 - tail), axis=1)
+    lower, upper = resampling.bias_corrected(replicates, gauge.ratings(fit.theta))
     parameters = {"bootstrap": options.bootstrap, "seed": options.seed, "bootstrap_degenerate": drawn.n_degenerate}
     return _Uncertainty(
         (lower, upper), np.cov(replicates), parameters, _bootstrap_notes(drawn, cells, grouped, options)
     )
 
 
-def _bootstrap_notes(drawn: Replicates, cells: Cells, grouped: Cells | None, options: FitOptions) -> tuple[str, ...]:
+def _profiled(model: OutcomeModel, fit: Fit, cells: Cells, gauge: Gauge, options: FitOptions) -> _Uncertainty:
+    """Profile intervals, and the covariance that the likelihood has at its maximum."""
+    if cells.weighted:
+        raise UsageError("profile intervals need votes that count once each; use ci='sandwich' with weights")
+    scale = dispersion(model, fit, cells)
+    lower, upper = profile_bounds(
+        model,
+        fit,
+        cells,
+        gauge.contrast,
+        scale=scale,
+        tolerance=TOLERANCE / options.points,
+        precision=options.precision,
+    )
+    m = len(cells.models)
+    covariance = gauge.covariance(scale * inv(fit.information)[:m, :m])
+    interval = gauge.level + gauge.points * lower, gauge.level + gauge.points * upper
+    return _Uncertainty(interval, covariance, {"dispersion": scale})
+
+
+def _bootstrap_notes(
+    drawn: resampling.Replicates, cells: Cells, grouped: Cells | None, options: FitOptions
+) -> tuple[str, ...]:
     warnings = [*_few_clusters(grouped, options)]
     if one_sided(cells).any():
         warnings.append(
@@ -271,11 +236,7 @@ def _bootstrap_notes(drawn: Replicates, cells: Cells, grouped: Cells | None, opt
 
 
 def _few_clusters(grouped: Cells | None, options: FitOptions) -> tuple[str, ...]:
-    if options.cluster is None or grouped is None:
-        return ()
-    n_clusters = clusters_of(grouped)[1]
-    note = f"only {n_clusters} values of {options.cluster}: intervals by cluster are too narrow with so few"
-    return (note,) if n_clusters < FEW_CLUSTERS else ()
+    return () if grouped is None else few_clusters(options.cluster, clusters_of(grouped)[1])
 
 
 def _cells(votes: pd.DataFrame | Cells, options: FitOptions) -> tuple[Cells, Cells | None]:
@@ -294,22 +255,3 @@ def _cells(votes: pd.DataFrame | Cells, options: FitOptions) -> tuple[Cells, Cel
         cluster = np.arange(coded.a.size)  # weights differ within a cell, so votes are resampled one by one
     grouped = None if cluster is None else fold(coded, cluster).settle(options.both_bad)
     return fold(coded).settle(options.both_bad), grouped
-
-
-def _parameters(options: FitOptions, cells: Cells, grouped: Cells | None) -> dict[str, Any]:
-    anchor = resolve_anchor(options.anchor, cells.models)
-    parameters: dict[str, Any] = {
-        "scale": options.scale,
-        "base": options.base,
-        "initial": options.initial,
-        "anchor": None if anchor is None else {cells.models[anchor[0]]: anchor[1]},
-        "both_bad": options.both_bad,
-        "ties": "half a win each way",
-        "ci": options.ci,
-        "level": None if options.ci == "none" else LEVEL,
-        "cluster": options.cluster,
-        "prior": options.prior,
-    }
-    if options.cluster is not None and grouped is not None:
-        parameters["n_clusters"] = clusters_of(grouped)[1]
-    return parameters

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from paragone.arena.bradley_terry import check_scale
+from paragone.arena.gauge import check_scale
 from paragone.arena.intervals import NORMAL_QUANTILE
 from paragone.arena.likelihood import islands
 from paragone.arena.ratings import Anchor, Ratings, resolve_anchor
@@ -24,6 +25,7 @@ from paragone.arena.votes import BOTH_BAD, BothBad, CodedVotes, FloatArray, IntA
 from paragone.data.errors import NotIdentifiable, UsageError
 
 SCORES = np.array([1.0, 0.0, 0.5, 0.5])  # of side A, by the index of the outcome
+SIGNS = 2 * SCORES - 1
 ORDER_MATTERS = "Elo depends on the order of the votes: in another order they give other ratings"
 DRAWN_AT_ONCE = 1 << 20  # resampled votes in memory
 
@@ -151,19 +153,20 @@ def _play(
     if not (math.isfinite(k) and k > 0):
         raise UsageError(f"k={k}: give a number of rating points above 0")
     steepness, tanh = math.log(base) / (2 * scale), math.tanh
-    rating = [float(initial)] * len(coded.models)
+    strength = [0.0] * len(coded.models)  # (rating − initial)·steepness: a tanh takes it as it is
     trace: list[float] = []
-    gains = itertools.repeat(k) if coded.weight is None else (k * coded.weight).tolist()
-    for a, b, score, gain in zip(
-        coded.a.tolist(), coded.b.tolist(), SCORES[coded.outcome].tolist(), gains, strict=False
-    ):
-        rating_a, rating_b = rating[a], rating[b]
-        delta = gain * (score - 0.5 - 0.5 * tanh((rating_a - rating_b) * steepness))
-        rating[a] = rating_a + delta
-        rating[b] = rating_b - delta
+    gains: Iterable[float] = itertools.repeat(k * steepness / 2)
+    if coded.weight is not None:
+        gains = (k * steepness / 2 * coded.weight).tolist()
+    signs = SIGNS[coded.outcome].tolist()
+    for a, b, sign, gain in zip(coded.a.tolist(), coded.b.tolist(), signs, gains, strict=False):
+        strength_a, strength_b = strength[a], strength[b]
+        delta = gain * (sign - tanh(strength_a - strength_b))
+        strength[a] = strength_a + delta
+        strength[b] = strength_b - delta
         if keep:
-            trace += (rating[a], rating[b])
-    return np.array(rating), np.array(trace)
+            trace += (strength[a], strength[b])
+    return initial + np.array(strength) / steepness, initial + np.array(trace) / steepness
 
 
 def _replay(coded: CodedVotes, replicates: int, seed: int, *, k: float, steepness: float) -> FloatArray:

@@ -44,6 +44,13 @@ class OutcomeModel(Protocol):
         """First derivatives of the log-likelihood by d and by τ."""
         ...
 
+    def total_score(self, weight: FloatArray, d: FloatArray, tau: FloatArray | float) -> tuple[FloatArray, FloatArray]:
+        """The scores summed over the outcomes with their weights [3, ...]: what `scores` gives, in fewer operations.
+
+        Where an outcome is nearly certain it has fewer digits than `scores`.
+        """
+        ...
+
     def curvature(self, d: FloatArray, tau: FloatArray | float) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Minus the second derivatives: by d twice, by d and τ, by τ twice."""
         ...
@@ -126,7 +133,7 @@ def maximise(
     value = objective(theta, tau)
     for steps in range(1, MAX_STEPS + 1):
         information = information_matrix(model, pairs, weight, theta, tau, precision=precision)
-        gradient = _gradient(model, pairs, weight, theta, tau)
+        gradient = gradient_vector(model, pairs, weight, theta, tau)
         gradient[:size] -= precision * (theta - mean)
         try:
             step = cho_solve(cho_factor(information), gradient)
@@ -168,7 +175,8 @@ def bordered(matrix: FloatArray, border: FloatArray, corner: float) -> FloatArra
     return np.block([[matrix, border[:, None]], [border[None, :], np.array([[corner]])]])
 
 
-def _gradient(model: OutcomeModel, pairs: Pairs, weight: FloatArray, theta: FloatArray, tau: float) -> FloatArray:
+def gradient_vector(model: OutcomeModel, pairs: Pairs, weight: FloatArray, theta: FloatArray, tau: float) -> FloatArray:
+    """[P] first derivatives of the log-likelihood, without a prior."""
     by_d, by_tau = model.scores(pairs.differences(theta), tau)
     gradient = pairs.gradient((weight * by_d).sum(axis=0))
     return np.append(gradient, (weight * by_tau).sum()) if model.has_tie_parameter else gradient

@@ -95,6 +95,12 @@ class Ratings:
             return None
         return rank_intervals(self.rating_lower, self.rating_upper)
 
+    @property
+    def summary(self) -> str:
+        """Method, votes and kind of interval, in one line."""
+        kind = "no intervals" if self.rating_lower is None else f"95 % intervals: {self.parameters['ci']}"
+        return f"{self.method}, {self.n_votes:,} vote{'s' * (self.n_votes != 1)}, {kind}"
+
     def difference(self, a: str, b: str) -> tuple[float, float]:
         """Rating of `a` minus that of `b`, and its standard error from the joint covariance (Elo points)."""
         i, j = self._index(a), self._index(b)
@@ -112,7 +118,8 @@ class Ratings:
             * math.log(parameters["base"])
             / parameters["scale"]
         )
-        return ALL_RATERS[self.method].expected_score(float(d), parameters.get("tie_parameter"))
+        rater = ALL_RATERS.get(self.method, ALL_RATERS["bradley-terry"])  # a joint board is Bradley-Terry's, too
+        return rater.expected_score(float(d), parameters.get("tie_parameter"))
 
     def to_frame(self) -> pd.DataFrame:
         """One row a model; missing numbers are NaN (missing ranks <NA>)."""
@@ -163,6 +170,8 @@ class Rater:
     order_invariant: bool = True
     has_intervals: bool = True  # unasked, by the sandwich; Elo can only bootstrap
     models_ties: bool = False  # a fitted tie parameter, rather than half a win each way
+    needs: tuple[str, ...] = ()  # columns of votes beside the two models and the winner
+    has_bootstrap: bool = True
 
     @property
     def fit(self) -> Callable[..., Ratings]:
@@ -182,6 +191,8 @@ ALL_RATERS = {
         Rater("bradley-terry", "bradley_terry:fit_bradley_terry", "bradley_terry:expected_score"),
         Rater("davidson", "ties:fit_davidson", "ties:davidson_expected_score", models_ties=True),
         Rater("rao-kupper", "ties:fit_rao_kupper", "ties:rao_kupper_expected_score", models_ties=True),
+        Rater("contextual", "contextual:fit_contextual", "bradley_terry:expected_score"),
+        Rater("crowd-bt", "crowd:fit_crowd", "bradley_terry:expected_score", needs=("voter",), has_bootstrap=False),
     )
 }
 

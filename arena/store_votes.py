@@ -15,16 +15,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import combinations
 
-from sqlalchemy import Connection, and_, case, func, insert, select, update
+from sqlalchemy import Connection, Integer, and_, case, func, insert, literal_column, select, update
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-from paragone.arena.matchmaking import POLICY, Pair, draw_pair, pair_propensities
+from paragone.arena.matchmaking import POLICY, Cell, Pair, draw_pair, informative_propensities
 from paragone.arena.schema import battles, judge_calls, pair_counts, prompts, samples, votes
 from paragone.arena.store_rows import Values, battle_values, read_battle, read_prompt, read_sample
 from paragone.data.errors import InputError, VoteRefused
 from paragone.data.records import Battle, Judgement, Prompt, Sample, Status, Vote, VoterKind
 
 CRITERION = "overall"
+REFRESH = 100  # the pairs' propensities are computed anew when the votes have grown by one in so many
+_PROPENSITIES = "paragone.propensities"
 _TRANSIENT = (Status.ERROR, Status.TIMEOUT)  # a judge's call that ended so may be made again
 
 
@@ -42,10 +44,9 @@ class IssuedBattle:
 
 def draw_battle(connection: Connection, rng: random.Random) -> tuple[Battle, float]:
     """A battle between two models that share a prompt, and the probability that their pair had; sides are drawn too."""
-    counts = votes_per_pair(connection)
-    if not counts:
+    propensities = _propensities(connection)
+    if not propensities:
         raise InputError("no two models have samples of the same prompt, so there is no battle to show; add samples")
-    propensities = pair_propensities(counts)
     pair = draw_pair(propensities, rng)
     first, second = _draw_samples(connection, pair, rng)
     a, b = (first, second) if rng.random() < 0.5 else (second, first)
@@ -53,21 +54,34 @@ def draw_battle(connection: Connection, rng: random.Random) -> tuple[Battle, flo
     return battle, propensities[pair]
 
 
-def votes_per_pair(connection: Connection) -> dict[Pair, int]:
-    """For each pair of models that share a prompt, the number of votes that people gave."""
+def _propensities(connection: Connection) -> dict[Pair, float]:
+    """The probability of each pair, kept with the connection until there are samples, or 1 % of votes, more."""
+    last_vote: int = connection.execute(select(func.coalesce(func.max(votes.c.id), 0))).scalar_one()
+    newest = select(func.coalesce(func.max(literal_column("rowid", Integer)), 0)).select_from(samples)
+    last_sample: int = connection.execute(newest).scalar_one()
+    known: tuple[int, int, dict[Pair, float]] | None = connection.info.get(_PROPENSITIES)
+    if known is not None and known[1] == last_sample and last_vote - known[0] <= known[0] // REFRESH:
+        return known[2]
+    propensities = informative_propensities(_pairs_to_show(connection), _cells_of_people(connection))
+    connection.info[_PROPENSITIES] = last_vote, last_sample, propensities
+    return propensities
+
+
+def _pairs_to_show(connection: Connection) -> list[Pair]:
+    """The pairs of models that share a prompt."""
     prompts_of: dict[str, set[str]] = defaultdict(set)
     for model, prompt in connection.execute(select(samples.c.model, samples.c.prompt_id).distinct()):
         prompts_of[model].add(prompt)
     pairs = combinations(sorted(prompts_of), 2)
-    counts = {(one, two): 0 for one, two in pairs if not prompts_of[one].isdisjoint(prompts_of[two])}
-    query = select(pair_counts.c.model_a, pair_counts.c.model_b, pair_counts.c.count).where(
-        pair_counts.c.voter_kind == VoterKind.HUMAN
-    )
-    for model_a, model_b, count in connection.execute(query):
-        pair = (min(model_a, model_b), max(model_a, model_b))
-        if pair in counts:
-            counts[pair] += count
-    return counts
+    return [(one, two) for one, two in pairs if not prompts_of[one].isdisjoint(prompts_of[two])]
+
+
+def _cells_of_people(connection: Connection) -> dict[Cell, int]:
+    """Votes of people by model_a, model_b and winner."""
+    cell = pair_counts.c
+    keys = (cell.model_a, cell.model_b, cell.winner)
+    query = select(*keys, func.sum(cell.count)).where(cell.voter_kind == VoterKind.HUMAN).group_by(*keys)
+    return {(model_a, model_b, winner): n for model_a, model_b, winner, n in connection.execute(query)}
 
 
 def _draw_samples(connection: Connection, pair: Pair, rng: random.Random) -> tuple[Sample, Sample]:

@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit, log_expit, logit
 
-from paragone.arena.bradley_terry import BradleyTerry, FitOptions, Interval, fit_outcome_model
+from paragone.arena.bradley_terry import BradleyTerry, fit_outcome_model
+from paragone.arena.gauge import FitOptions, Interval
 from paragone.arena.likelihood import OutcomeModel
 from paragone.arena.ratings import Anchor, Ratings
 from paragone.arena.votes import BothBad, Cells, FloatArray
@@ -47,6 +48,13 @@ class Davidson:
         p_i, p_j, p_tie = np.exp(self.log_likelihood(d, tau))
         half = p_tie / 2
         return np.stack([p_j + half, -p_i - half, (p_j - p_i) / 2]), np.stack([-p_tie, -p_tie, p_i + p_j])
+
+    def total_score(self, weight: FloatArray, d: FloatArray, tau: FloatArray | float) -> tuple[FloatArray, FloatArray]:
+        """Statistics less expectations."""
+        shrunk, nu = np.exp(-np.abs(d) / 2), np.exp(tau)
+        share = (weight[0] + weight[1] + weight[2]) / (1 + shrunk * (shrunk + nu))
+        lead = np.copysign(share * (1 - shrunk**2), d)
+        return (weight[0] - weight[1] - lead) / 2, weight[2] - share * shrunk * nu
 
     def curvature(self, d: FloatArray, tau: FloatArray | float) -> tuple[FloatArray, FloatArray, FloatArray]:
         """The covariance of (s, t), whatever the outcome."""
@@ -87,6 +95,15 @@ class RaoKupper:
         by_d = np.stack([miss_i, -miss_j, p_j - p_i])
         by_tau = np.stack([-miss_i * slope, -miss_j * slope, expit(-np.asarray(tau)) + (p_i + p_j) * slope])
         return by_d, by_tau
+
+    def total_score(self, weight: FloatArray, d: FloatArray, tau: FloatArray | float) -> tuple[FloatArray, FloatArray]:
+        """`scores` with the terms of P(i) and of P(j) gathered."""
+        eta, slope = _threshold(tau), expit(tau) / 2
+        kept_i = (weight[0] + weight[2]) * expit(d - eta)
+        kept_j = (weight[1] + weight[2]) * expit(-d - eta)
+        decisive = weight[0] + weight[1]
+        by_tau = (kept_i + kept_j - decisive) * slope + weight[2] * expit(-np.asarray(tau))
+        return weight[0] - weight[1] - kept_i + kept_j, by_tau
 
     def curvature(self, d: FloatArray, tau: FloatArray | float) -> tuple[FloatArray, FloatArray, FloatArray]:
         """By d twice, by d and τ, by τ twice."""

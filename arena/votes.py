@@ -1,26 +1,20 @@
-"""Votes, read strictly from csv, jsonl or parquet, and folded into cells: all that a rater which ignores order needs.
+"""Votes, checked strictly and folded into cells: all that a rater which ignores order needs.
 
 A vote is a row with `model_a`, `model_b` and `winner` (`model_a`, `model_b`, `tie` or `both_bad`), and optionally
-`weight`, `voter`, `prompt`, `category` and `created_at`. Row numbers in messages count votes from 1; a header is none.
+`weight`, `voter`, `prompt`, `category` and `created_at`. Row numbers in messages count votes from 1.
 """
 
 from __future__ import annotations
 
-import io
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa  # type: ignore[import-untyped]
-import pyarrow.csv as pa_csv  # type: ignore[import-untyped]
-import pyarrow.json as pa_json  # type: ignore[import-untyped]
-import pyarrow.parquet as pa_parquet  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
+from paragone.arena.exchange import REQUIRED
 from paragone.data.errors import InputError, UnknownOutcome, UsageError
 from paragone.data.records import Winner
 
@@ -28,10 +22,9 @@ IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 BothBad = Literal["tie", "drop"]
 
-REQUIRED = ("model_a", "model_b", "winner")
-OPTIONAL = ("weight", "voter", "prompt", "category", "created_at")
 OUTCOMES = (Winner.MODEL_A, Winner.MODEL_B, Winner.TIE, Winner.BOTH_BAD)  # the order of the rows of `Cells.weight`
 WIN_A, WIN_B, TIE, BOTH_BAD = range(4)
+DENSE_MODELS = 1000  # up to so many a table of all pairs is small
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,31 +127,6 @@ def scatter(index: IntArray, value: NDArray[Any], size: int) -> FloatArray:
     return np.bincount(index, value, size).astype(np.float64, copy=False)
 
 
-def read_votes(path: str | Path, *, extra: Sequence[str] = ()) -> pd.DataFrame:
-    """Read and check a csv, jsonl (ndjson) or parquet file of votes; csv and jsonl may be compressed (gz, bz2, zst).
-
-    The table holds the known columns that the file has, and those named in `extra`. Model names stay text ("007", "NA"
-    and "null" are names); `winner` is spelled as in `Winner`; `weight` is a number. Raises `InputError` or
-    `UnknownOutcome` that names the file and the row.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    suffixes = [suffix for suffix in path.suffixes if suffix.lower() not in (".gz", ".bz2", ".zst")]
-    reader = _READERS.get(suffixes[-1].lower() if suffixes else "")
-    if reader is None:
-        raise InputError(f"{path}: cannot tell the format of the votes; name the file .csv, .jsonl or .parquet")
-    try:
-        votes = reader(path, extra)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: {_first_line(error)}") from error
-    coded = code_votes(votes, source=str(path))
-    votes["winner"] = np.array([str(outcome) for outcome in OUTCOMES], object)[coded.outcome]
-    if coded.weight is not None:
-        votes["weight"] = coded.weight
-    return votes
-
-
 def code_votes(votes: pd.DataFrame, *, source: str = "votes") -> CodedVotes:
     """Check a table of votes and turn it into integers; raises `InputError` or `UnknownOutcome` naming the row."""
     _require(votes.columns, REQUIRED, source)
@@ -191,6 +159,8 @@ def code_clusters(votes: pd.DataFrame, column: str, *, source: str = "votes") ->
 def fold(votes: CodedVotes, cluster: IntArray | None = None, *, count: IntArray | None = None) -> Cells:
     """Sum votes, each standing for `count` of them, into cells of a pair (and of a cluster), in time O(V)."""
     m = len(votes.models)
+    if cluster is None and m <= DENSE_MODELS:
+        return _fold_dense(votes, count)
     i, j = np.minimum(votes.a, votes.b), np.maximum(votes.a, votes.b)
     outcome = np.where((votes.a > votes.b) & (votes.outcome < TIE), 1 - votes.outcome, votes.outcome)
     key = i * m + j if cluster is None else (cluster * m + i) * m + j
@@ -213,6 +183,27 @@ def fold(votes: CodedVotes, cluster: IntArray | None = None, *, count: IntArray 
     pair = keys % (m * m) if m else keys
     group = None if cluster is None else keys // (m * m)
     return Cells(votes.models, pair // max(m, 1), pair % max(m, 1), n, weight, square, group)
+
+
+def _fold_dense(votes: CodedVotes, count: IntArray | None) -> Cells:
+    """Count into a table [4, M, M] of (outcome, side A, side B), and only then turn its lower half over: quicker."""
+    m = len(votes.models)
+    key = (votes.outcome * m + votes.a) * m + votes.b
+
+    def total(value: NDArray[Any] | None) -> NDArray[Any]:
+        table = np.bincount(key, value, minlength=4 * m * m).reshape(4, m, m)
+        turned: NDArray[Any] = table + table[[WIN_B, WIN_A, TIE, BOTH_BAD]].transpose(0, 2, 1)
+        return turned
+
+    seen = total(None)
+    i, j = np.nonzero(np.triu(seen.sum(axis=0)))
+    n = np.rint(seen if count is None else total(count)).astype(np.int64)[:, i, j]
+    if votes.weight is None:
+        weight = square = n.astype(np.float64)
+    else:
+        times = 1 if count is None else count
+        weight, square = total(votes.weight * times)[:, i, j], total(votes.weight**2 * times)[:, i, j]
+    return Cells(votes.models, i, j, n, weight, square)
 
 
 def _factorize(votes: pd.DataFrame, column: str, source: str) -> tuple[IntArray, list[Any]]:
@@ -266,103 +257,6 @@ def _weights(column: pd.Series[Any], source: str) -> FloatArray:
     if (bad := np.flatnonzero(~(np.isfinite(weight) & (weight > 0)))).size:
         raise InputError(f"{source}: row {bad[0] + 1}: weight {column.iloc[bad[0]]!r} is not a number above 0")
     return weight
-
-
-def _wanted(path: Path, columns: Sequence[str], extra: Sequence[str]) -> list[str]:
-    """The columns to read, of those that the file has."""
-    _require(columns, (*REQUIRED, *extra), str(path))
-    wanted = list(dict.fromkeys((*REQUIRED, *OPTIONAL, *extra)))
-    if twice := [name for name in wanted if list(columns).count(name) > 1]:
-        raise InputError(f"{path}: the column {twice[0]!r} is there twice; keep one")
-    return [name for name in wanted if name in columns]
-
-
-def _read_csv(path: Path, extra: Sequence[str]) -> pd.DataFrame:
-    parse = pa_csv.ParseOptions(newlines_in_values=True)
-    with pa_csv.open_csv(path, parse_options=parse) as file:
-        columns = file.schema.names
-    wanted = _wanted(path, columns, extra)
-    convert = pa_csv.ConvertOptions(include_columns=wanted, column_types=dict.fromkeys(wanted, pa.string()))
-    try:
-        table = pa_csv.read_csv(path, parse_options=parse, convert_options=convert)
-    except pa.ArrowInvalid:
-        # Only the reader with one thread knows the number of the line that it stumbles on.
-        table = pa_csv.read_csv(
-            path,
-            read_options=pa_csv.ReadOptions(use_threads=False),
-            parse_options=parse,
-            convert_options=convert,
-        )
-    return cast("pd.DataFrame", table.to_pandas())
-
-
-def _read_parquet(path: Path, extra: Sequence[str]) -> pd.DataFrame:
-    with pa_parquet.ParquetFile(path) as file:
-        wanted = _wanted(path, file.schema_arrow.names, extra)
-        return cast("pd.DataFrame", file.read(columns=wanted).to_pandas())
-
-
-def _read_jsonl(path: Path, extra: Sequence[str]) -> pd.DataFrame:
-    """Read by arrow with the types of the first vote; a file whose types vary is read again, slowly and row by row."""
-    first = next(_json_rows(path), None)
-    if first is None:
-        raise InputError(f"{path}: the file holds no votes")
-    _require(list(first), (*REQUIRED, *extra), str(path))
-    kinds = {name: _arrow_type(first.get(name)) for name in dict.fromkeys((*OPTIONAL, *extra))}
-    kinds |= {name: pa.string() for name in REQUIRED} | {"weight": pa.float64()}
-    options = pa_json.ParseOptions(explicit_schema=pa.schema(kinds), unexpected_field_behavior="ignore")
-    try:
-        votes: pd.DataFrame = pa_json.read_json(path, parse_options=options).to_pandas()
-    except pa.ArrowInvalid:
-        rows = list(_json_rows(path))
-        votes = pd.DataFrame({name: pd.Series([row.get(name) for row in rows], dtype=object) for name in kinds})
-    unused = [name for name in OPTIONAL if name not in extra and votes[name].isna().all()]
-    return votes.drop(columns=unused)
-
-
-def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
-    with pa.input_stream(str(path), compression="detect") as stream:
-        number = 0
-        for line in io.TextIOWrapper(stream, encoding="utf-8"):
-            if not line.strip():
-                continue
-            number += 1
-            try:
-                row = json.loads(line, object_pairs_hook=_object)
-            except json.JSONDecodeError as error:
-                raise InputError(f"{path}: row {number} is not JSON: {error}; write one object a line") from None
-            except KeyError as error:
-                raise InputError(f"{path}: row {number} has {error} twice; keep one") from None
-            if not isinstance(row, dict):
-                raise InputError(f"{path}: row {number} is not a JSON object")
-            yield row
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; raises `KeyError` on a name that is there twice."""
-    row: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in row:
-            raise KeyError(name)
-        row[name] = value
-    return row
-
-
-def _arrow_type(value: object) -> Any:
-    kinds: dict[type, Any] = {bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
-    return kinds.get(type(value), pa.string())
-
-
-_READERS: dict[str, Callable[[Path, Sequence[str]], pd.DataFrame]] = {
-    ".csv": _read_csv,
-    ".jsonl": _read_jsonl,
-    ".ndjson": _read_jsonl,
-    ".parquet": _read_parquet,
-}
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _require(columns: Sequence[str] | pd.Index[Any], wanted: Sequence[str], source: str) -> None:

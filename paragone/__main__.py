@@ -28,6 +28,10 @@ COMMANDS = {
     "stats": ("paragone.cli.stats:stats", "Make, merge and show feature statistics files."),
     "rate": ("paragone.cli.rate:rate", "Turn a file of pairwise votes into ratings with intervals."),
     "leaderboard": ("paragone.cli.leaderboard:leaderboard", "Print the leaderboard of a project folder."),
+    "agreement": (
+        "paragone.cli.agreement:agreement",
+        "Say how well people and judges agree, with each other and with themselves.",
+    ),
     "serve": ("paragone.cli.serve:serve", "Open the web UI: battle, leaderboard, gallery."),
     "weights": ("paragone.cli.weights:weights", "List the pretrained weights that paragone knows, and verify them."),
     "plugins": (

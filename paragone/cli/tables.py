@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from paragone.cli.output import check_writable, stdout, write_json
@@ -32,14 +35,17 @@ def check_table(path: Path | None) -> None:
     check_writable(str(path))
 
 
-def write_table(rows: list[dict[str, Any]], path: Path, *, schema: str) -> None:
-    """Write `rows`, which share their keys; in JSON under `rows`, beside the name of the `schema`."""
+def write_table(rows: list[dict[str, Any]], path: Path, *, schema: str, columns: Sequence[str] = ()) -> None:
+    """Write `rows`, which share their keys; in JSON under `rows`, beside the name of the `schema`.
+
+    `columns` are those keys, for a table that may have no rows.
+    """
     suffix = path.suffix.lower()
     if suffix == ".json":
         write_json({"schema": schema, "rows": rows}, str(path))
     elif suffix == ".csv":
         text = io.StringIO()
-        writer = csv.DictWriter(text, rows[0] if rows else [], lineterminator="\n")
+        writer = csv.DictWriter(text, list(rows[0]) if rows else columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         write_atomically(path, text.getvalue().encode())
@@ -50,3 +56,36 @@ def write_table(rows: list[dict[str, Any]], path: Path, *, schema: str) -> None:
         content = io.BytesIO()
         pq.write_table(pa.Table.from_pylist(rows), content)
         write_atomically(path, content.getvalue())
+
+
+def cell_table(headings: list[str], rows: list[list[str]], *, left: tuple[str, ...] = (), title: str = "") -> Table:
+    """A table of text for the terminal; the columns of `left` are aligned left, and no cell can steer the terminal."""
+    table = Table(box=None, title=escape(printable(title)) or None, title_justify="left")
+    for heading in headings:
+        if heading in left:
+            table.add_column(escape(heading), overflow="fold")
+        else:
+            table.add_column(escape(heading), justify="right")
+    for row in rows:
+        table.add_row(*(escape(printable(cell)) for cell in row))
+    return table
+
+
+def markdown_table(headings: list[str], rows: list[list[str]], *, left: tuple[str, ...] = ()) -> str:
+    """The same as Markdown."""
+    lines = [headings, [":--" if heading in left else "--:" for heading in headings], *rows]
+    shown = [line if line is lines[1] else [markdown_words(cell) for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in shown)
+
+
+def markdown_words(text: str) -> str:
+    """Text that means nothing to Markdown, on one line."""
+    return _MARKUP.sub(r"\\\g<0>", " ".join(printable(text.replace("\n", " ")).split()))
+
+
+_MARKUP = re.compile(r"[\\`*_{}\[\]<>#|~!&$]")
+
+
+def printable(text: str) -> str:
+    """Text as a terminal may show it: no control characters."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)

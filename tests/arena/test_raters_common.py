@@ -23,11 +23,18 @@ every_rater = pytest.mark.parametrize("rater", RATERS)
 
 
 def frame(*rows: tuple[str, str, str]) -> pd.DataFrame:
-    return pd.DataFrame(list(rows), columns=COLUMNS)
+    """Votes, and who cast them: three voters in turn."""
+    votes = pd.DataFrame(list(rows), columns=COLUMNS)
+    return votes.assign(voter=[f"v{row % 3}" for row in range(len(votes))])
 
 
 def table(fitted: Ratings) -> dict[str, float]:
     return dict(zip(fitted.models, fitted.rating.tolist(), strict=True))
+
+
+def counts_votes_alike(rater: Rater) -> bool:
+    """Whether a vote counts the same whenever and by whomever it was cast."""
+    return rater.order_invariant and not rater.needs
 
 
 # Votes that every rater can fit: a ring of upsets, to which hypothesis adds what it likes.
@@ -55,7 +62,7 @@ def test_sides_do_not_matter(rater: Rater, votes: pd.DataFrame, flips: list[bool
     mirrored = frame(
         *(
             (b, a, SWAP.get(winner, winner)) if turned else (a, b, winner)
-            for (a, b, winner), turned in zip(votes.itertuples(index=False), flip, strict=True)
+            for (a, b, winner), turned in zip(votes[COLUMNS].itertuples(index=False), flip, strict=True)
         )
     )
     assert table(rater.fit(mirrored)) == pytest.approx(table(rater.fit(votes)), abs=1e-6)
@@ -71,7 +78,7 @@ def test_order_does_not_matter_where_it_should_not(rater: Rater, votes: pd.DataF
         assert "order" in rater.fit(votes).warnings[0]
 
 
-@pytest.mark.parametrize("rater", [row for row in RATERS if ALL_RATERS[str(row.id)].order_invariant])
+@pytest.mark.parametrize("rater", [row for row in RATERS if counts_votes_alike(ALL_RATERS[str(row.id)])])
 @given(votes=TABLES)
 def test_every_vote_twice_is_the_same_with_half_the_variance(rater: Rater, votes: pd.DataFrame) -> None:
     once, twice = rater.fit(votes), rater.fit(pd.concat([votes, votes]))
@@ -81,7 +88,7 @@ def test_every_vote_twice_is_the_same_with_half_the_variance(rater: Rater, votes
     np.testing.assert_allclose(twice.covariance, once.covariance / 2, rtol=1e-6, atol=1e-6)
 
 
-@every_rater
+@pytest.mark.parametrize("rater", [row for row in RATERS if not ALL_RATERS[str(row.id)].needs])
 @given(votes=TABLES, vote=VOTE)
 def test_a_win_never_lowers_the_winner_against_the_loser(
     rater: Rater, votes: pd.DataFrame, vote: tuple[str, str, str]
@@ -230,7 +237,10 @@ def test_options_are_keywords_and_shared(rater: Rater) -> None:
     assert kinds.pop("votes") is inspect.Parameter.POSITIONAL_OR_KEYWORD
     assert set(kinds.values()) == {inspect.Parameter.KEYWORD_ONLY}
     assert {"scale", "base", "initial", "anchor", "both_bad"} <= set(kinds)
-    assert {"ci", "bootstrap", "seed", "cluster", "prior"} <= set(kinds) or not rater.has_intervals
+    assert {"ci", "prior"} <= set(kinds) or not rater.has_intervals
+    assert {"ci", "bootstrap", "seed"} <= set(kinds) or not rater.has_bootstrap
+    assert "cluster" in kinds or not rater.has_intervals or rater.needs == ("voter",)  # voters are its clusters
+    assert set(rater.needs) <= set(kinds)
 
 
 @every_rater
@@ -246,7 +256,7 @@ def test_a_fit_has_no_memory(rater: Rater) -> None:
 
 
 def test_the_table_names_every_rater_once() -> None:
-    assert list(ALL_RATERS) == ["elo", "bradley-terry", "davidson", "rao-kupper"]
+    assert list(ALL_RATERS) == ["elo", "bradley-terry", "davidson", "rao-kupper", "contextual", "crowd-bt"]
     fits: list[Callable[..., Ratings]] = [rater.fit for rater in ALL_RATERS.values()]
     assert len(set(fits)) == len(fits)
     assert math.isclose(ALL_RATERS["elo"].expected_score(math.log(10), None), 10 / 11)

@@ -83,6 +83,17 @@ def test_probabilities_and_derivatives(
     assert expected == pytest.approx(float(p[0, 0] + p[2, 0] / 2), abs=1e-9)
 
 
+@given(st.floats(-30, 30), st.floats(-6, 6), st.lists(st.floats(0, 50), min_size=3, max_size=3))
+@pytest.mark.parametrize("model", [BradleyTerry(), Davidson(), RaoKupper()], ids=["bt", "davidson", "rao-kupper"])
+def test_the_total_score_is_the_sum_of_scores(model: OutcomeModel, d: float, tau: float, counts: list[float]) -> None:
+    weight = np.array(counts)[:, None]
+    by_d, by_tau = model.scores(np.array([d]), tau)
+    total_d, total_tau = model.total_score(weight, np.array([d]), tau)
+    np.testing.assert_allclose(total_d, (weight * by_d).sum(axis=0), atol=1e-11)
+    if model.has_tie_parameter:
+        np.testing.assert_allclose(total_tau, (weight * by_tau).sum(axis=0), atol=1e-11)
+
+
 @given(st.floats(-20, 20))
 def test_bradley_terry_derivatives(d: float) -> None:
     model, here = BradleyTerry(), np.array([d])

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paragone.arena.votes import OUTCOMES, Cells, read_votes
+from paragone.arena.vote_files import read_votes
+from paragone.arena.votes import OUTCOMES, Cells
 from paragone.data.errors import InputError, UnknownOutcome, UsageError
 
 ROWS = [
