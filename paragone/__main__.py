@@ -29,6 +29,10 @@ COMMANDS = {
     "rate": ("paragone.cli.rate:rate", "Turn a file of pairwise votes into ratings with intervals."),
     "leaderboard": ("paragone.cli.leaderboard:leaderboard", "Print the leaderboard of a project folder."),
     "serve": ("paragone.cli.serve:serve", "Open the web UI: battle, leaderboard, gallery."),
+    "doctor": (
+        "paragone.cli.doctor:doctor",
+        "Check that an arena is whole: database, votes, kept ratings, files.",
+    ),
     "weights": ("paragone.cli.weights:weights", "List the pretrained weights that paragone knows, and verify them."),
     "plugins": (
         "paragone.cli.plugins:plugins",
