@@ -88,7 +88,7 @@ def store_leaderboard(store: Store, *, voters: Voters, method: str = "bradley-te
     if len(counts):
         votes = store.votes(kind)
         elo = fit_elo(votes, ci="bootstrap" if len(votes) <= ELO_INTERVAL_VOTES else "none")
-        ratings = elo if method == "elo" else _fit(method, Cells.from_counts(counts))
+        ratings = elo if method == "elo" else fit_or_prior(method, Cells.from_counts(counts))
         if ratings.parameters.get("prior") is not None:
             warnings.append(f"ratings are drawn together by a prior (standard deviation {PRIOR_SD:.0f} points)")
         warnings += ratings.warnings
@@ -105,7 +105,7 @@ def kinds_with_votes(store: Store) -> list[Voters]:
     return sorted(present, key=lambda kind: -counts[f"{kind}_votes"])
 
 
-def _fit(method: str, cells: Cells) -> Ratings:
+def fit_or_prior(method: str, cells: Cells) -> Ratings:
     """Ratings without a prior where they exist, else with a weak one; the ratings' own warnings say so and why."""
     try:
         return ALL_RATERS[method].fit(cells)

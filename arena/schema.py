@@ -1,12 +1,18 @@
-"""The arena's tables (SQLAlchemy Core). Facts are only ever added; ratings are computed from them and stored nowhere.
+"""The arena's tables (SQLAlchemy Core), the same for SQLite and PostgreSQL. Facts are only ever added.
 
-SQLite's STRICT mode and CHECKs keep wrong types and unknown words out; triggers keep votes and judge calls as they
-were written.
+Types (SQLite's are STRICT) and CHECKs keep wrong values and unknown words out; triggers keep votes, what was said of
+them, and judge calls as they were written. Votes are chained: each row's `digest` covers its content and the row
+before. `vote_state` and `pair_counts` are derived in the same transaction, and ratings are computed from them.
+`migrations/` leads an older database here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from enum import StrEnum
+
 from sqlalchemy import (
+    DOUBLE_PRECISION,
     REAL,
     CheckConstraint,
     Column,
@@ -20,10 +26,12 @@ from sqlalchemy import (
     UniqueConstraint,
     insert,
 )
+from sqlalchemy.types import TypeEngine
 
-from paragone.data.records import Status, Task, VoterKind, Winner
+from paragone.arena.chain import EventKind
+from paragone.data.records import PriceUnit, Status, Task, VoterKind, Winner
 
-VERSION = 1
+VERSION = 2  # the number of the last revision in migrations/versions
 APPLICATION_ID = 0x70617261  # "para": what `file` and we know a paragone database by
 
 metadata = MetaData(
@@ -37,16 +45,21 @@ metadata = MetaData(
 )
 
 
-def _one_of(column: str, words: type[Winner] | type[Status] | type[Task] | type[VoterKind]) -> CheckConstraint:
+# Names sort by their bytes in both databases, whatever the language of the server.
+TEXT = Text().with_variant(Text(collation="C"), "postgresql")
+REAL64: TypeEngine[float] = REAL().with_variant(DOUBLE_PRECISION(), "postgresql")
+
+
+def _one_of(column: str, words: type[StrEnum]) -> CheckConstraint:
     return CheckConstraint(f"{column} IN ({', '.join(repr(str(word)) for word in words)})", name=column)
 
 
 def _text(name: str, *, null: bool = False) -> Column[str]:
-    return Column(name, Text, nullable=null)
+    return Column(name, TEXT, nullable=null)
 
 
 def _reference(name: str, target: str) -> Column[str]:
-    return Column(name, Text, ForeignKey(target), nullable=False)
+    return Column(name, TEXT, ForeignKey(target), nullable=False)
 
 
 schema_info = Table("schema_info", metadata, Column("version", Integer, primary_key=True), sqlite_strict=True)
@@ -54,7 +67,7 @@ schema_info = Table("schema_info", metadata, Column("version", Integer, primary_
 generators = Table(
     "generators",
     metadata,
-    Column("name", Text, primary_key=True),
+    Column("name", TEXT, primary_key=True),
     _text("description"),
     _text("family"),
     Column("open_weights", Integer, CheckConstraint("open_weights IN (0, 1)", name="open_weights"), nullable=True),
@@ -62,14 +75,28 @@ generators = Table(
     _text("report_url", null=True),
     _text("released", null=True),
     _text("usd_per_image", null=True),  # a decimal number in words: money is never a float
+    _text("version", null=True),
+    _text("provider", null=True),
     CheckConstraint("length(name) > 0", name="name"),
+    sqlite_strict=True,
+)
+
+prices = Table(
+    "prices",
+    metadata,
+    Column("model", TEXT, ForeignKey("generators.name"), primary_key=True),
+    Column("unit", TEXT, primary_key=True),
+    Column("valid_from", TEXT, primary_key=True),  # ISO 8601 date
+    _text("usd"),  # a decimal number in words
+    _text("source", null=True),
+    _one_of("unit", PriceUnit),
     sqlite_strict=True,
 )
 
 prompts = Table(
     "prompts",
     metadata,
-    Column("id", Text, primary_key=True),
+    Column("id", TEXT, primary_key=True),
     _text("text"),
     _text("task"),
     _text("tags"),  # JSON list
@@ -81,7 +108,7 @@ prompts = Table(
 samples = Table(
     "samples",
     metadata,
-    Column("id", Text, primary_key=True),
+    Column("id", TEXT, primary_key=True),
     _text("sha256"),
     _text("path"),  # relative to the project folder, forward slashes
     _reference("prompt_id", "prompts.id"),
@@ -89,7 +116,7 @@ samples = Table(
     Column("seed", Integer, nullable=False),
     Column("width", Integer, nullable=False),
     Column("height", Integer, nullable=False),
-    Column("latency_s", REAL),
+    Column("latency_s", REAL64),
     _text("cost_usd", null=True),
     UniqueConstraint("model", "prompt_id", "seed"),
     CheckConstraint("length(sha256) = 64", name="sha256"),
@@ -102,18 +129,18 @@ samples = Table(
 battles = Table(
     "battles",
     metadata,
-    Column("id", Text, primary_key=True),
+    Column("id", TEXT, primary_key=True),
     _reference("prompt_id", "prompts.id"),
     _reference("model_a", "generators.name"),  # the side shown as A: this is the side order
     _reference("model_b", "generators.name"),
     _reference("sample_a", "samples.id"),
     _reference("sample_b", "samples.id"),
-    Column("token_sha256", Text, unique=True),  # people's battles only; the token itself is never stored
+    Column("token_sha256", TEXT, unique=True),  # people's battles only; the token itself is never stored
     _text("voter", null=True),  # who it was issued to
     _text("issued_at", null=True),
     _text("shown_at", null=True),
     _text("consumed_at", null=True),
-    Column("propensity", REAL, CheckConstraint("propensity > 0 AND propensity <= 1", name="propensity")),
+    Column("propensity", REAL64, CheckConstraint("propensity > 0 AND propensity <= 1", name="propensity")),
     _text("policy", null=True),
     CheckConstraint("model_a <> model_b", name="two_models"),
     CheckConstraint("consumed_at IS NULL OR token_sha256 IS NOT NULL", name="consumed"),
@@ -131,6 +158,7 @@ votes = Table(
     _text("voter_kind"),
     Column("dwell_ms", Integer, CheckConstraint("dwell_ms >= 0", name="dwell_ms")),
     _text("created_at"),
+    _text("digest"),  # sha256 of this vote, its battle, and the digest of the row before
     UniqueConstraint("battle_id", "criterion", "voter"),
     _one_of("winner", Winner),
     _one_of("voter_kind", VoterKind),
@@ -144,6 +172,37 @@ Index(
     votes.c.criterion,
     unique=True,
     sqlite_where=votes.c.voter_kind == VoterKind.HUMAN,
+    postgresql_where=votes.c.voter_kind == VoterKind.HUMAN,
+)
+
+vote_events = Table(
+    "vote_events",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("vote_id", Integer, ForeignKey("votes.id"), nullable=False, index=True),
+    _text("kind"),
+    _text("winner", null=True),  # what the vote is corrected to
+    _text("rule"),  # what found it: a check, or "by hand"
+    _text("reason"),
+    _text("actor"),
+    _text("created_at"),
+    _text("digest"),  # as of votes, a chain of its own
+    CheckConstraint("(winner IS NOT NULL) = (kind = 'correct')", name="winner_when_corrected"),
+    _one_of("kind", EventKind),
+    _one_of("winner", Winner),
+    sqlite_strict=True,
+    sqlite_autoincrement=True,
+)
+
+vote_state = Table(  # derived: only votes that something was said of have a row
+    "vote_state",
+    metadata,
+    Column("vote_id", Integer, ForeignKey("votes.id"), primary_key=True, autoincrement=False),
+    Column("flags", Integer, nullable=False),
+    Column("excluded", Integer, CheckConstraint("excluded IN (0, 1)", name="excluded"), nullable=False),
+    _text("winner", null=True),
+    _one_of("winner", Winner),
+    sqlite_strict=True,
 )
 
 judge_calls = Table(
@@ -157,8 +216,8 @@ judge_calls = Table(
     _text("status"),
     _text("winner", null=True),  # read in the battle's own order of sides, also for the exchanged call
     _text("reason"),
-    Column("score_a", REAL),
-    Column("score_b", REAL),
+    Column("score_a", REAL64),
+    Column("score_b", REAL64),
     _text("created_at"),
     UniqueConstraint("judge", "battle_id", "attempt", "side_order"),
     CheckConstraint("side_order IN ('ab', 'ba')", name="side_order"),
@@ -176,10 +235,10 @@ metric_results = Table(
     _reference("model", "generators.name"),
     _text("metric"),
     _text("signature"),
-    Column("value", REAL, nullable=False),
-    Column("standard_error", REAL),
-    Column("ci_low", REAL),
-    Column("ci_high", REAL),
+    Column("value", REAL64, nullable=False),
+    Column("standard_error", REAL64),
+    Column("ci_low", REAL64),
+    Column("ci_high", REAL64),
     Column("higher_is_better", Integer, CheckConstraint("higher_is_better IN (0, 1)", name="higher"), nullable=False),
     Column("n_generated", Integer, nullable=False),
     Column("n_reference", Integer),
@@ -196,26 +255,64 @@ metric_results = Table(
 pair_counts = Table(
     "pair_counts",
     metadata,
-    Column("model_a", Text, ForeignKey("generators.name"), primary_key=True),
-    Column("model_b", Text, ForeignKey("generators.name"), primary_key=True),
-    Column("winner", Text, primary_key=True),
-    Column("voter_kind", Text, primary_key=True),
-    Column("criterion", Text, primary_key=True),
-    Column("count", Integer, CheckConstraint("count > 0", name="count"), nullable=False),
+    Column("model_a", TEXT, ForeignKey("generators.name"), primary_key=True),
+    Column("model_b", TEXT, ForeignKey("generators.name"), primary_key=True),
+    Column("winner", TEXT, primary_key=True),
+    Column("voter_kind", TEXT, primary_key=True),
+    Column("criterion", TEXT, primary_key=True),
+    Column("count", Integer, CheckConstraint("count >= 0", name="count"), nullable=False),
     _one_of("winner", Winner),
     _one_of("voter_kind", VoterKind),
     sqlite_strict=True,
 )
 
 
+rating_snapshots = Table(
+    "rating_snapshots",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    _text("voters"),
+    _text("method"),
+    Column("last_vote", Integer, nullable=False),  # votes and events up to these ids are in it
+    Column("last_event", Integer, nullable=False),
+    _text("head"),  # digest of the last vote: names the votes themselves
+    _text("document"),  # the leaderboard as canonical JSON
+    _text("created_at"),
+    sqlite_strict=True,
+    sqlite_autoincrement=True,
+)
+
+APPEND_ONLY = (votes.name, vote_events.name, judge_calls.name, rating_snapshots.name)
+
+
 def create_tables(connection: Connection) -> None:
     """Make all tables in an empty database, and write down the version of this schema."""
     metadata.create_all(connection)
-    for table in (votes.name, judge_calls.name):
-        for change in ("UPDATE", "DELETE"):
-            connection.exec_driver_sql(
-                f"CREATE TRIGGER {table}_no_{change.lower()} BEFORE {change} ON {table} "
-                f"BEGIN SELECT RAISE(ABORT, '{table} are append-only'); END"
-            )
+    for statement in guards(connection.dialect.name, APPEND_ONLY):
+        connection.exec_driver_sql(statement)
     connection.execute(insert(schema_info).values(version=VERSION))
-    connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
+
+
+def guards(dialect: str, tables: tuple[str, ...]) -> Iterator[str]:
+    """Statements that make triggers which refuse to change or delete a row of `tables`."""
+    if dialect == "sqlite":
+        for table in tables:
+            for change in ("UPDATE", "DELETE"):
+                yield (
+                    f"CREATE TRIGGER {table}_no_{change.lower()} BEFORE {change} ON {table} "
+                    f"BEGIN SELECT RAISE(ABORT, '{table} are append-only'); END"
+                )
+        return
+    yield (
+        "CREATE OR REPLACE FUNCTION paragone_append_only() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION USING MESSAGE = TG_TABLE_NAME || ' are append-only'; END $$"
+    )
+    for table in tables:
+        for change, each in (("UPDATE OR DELETE", "ROW"), ("TRUNCATE", "STATEMENT")):
+            name = f"{table}_no_{'change' if each == 'ROW' else 'truncate'}"
+            yield (
+                f"CREATE TRIGGER {name} BEFORE {change} ON {table} "
+                f"FOR EACH {each} EXECUTE FUNCTION paragone_append_only()"
+            )

@@ -1,8 +1,8 @@
-"""The store: one SQLite file with all that happened in an arena, open to the CLI, the judges and the web UI at once.
+"""The store: one database with all that happened in an arena, open to the CLI, the judges and the web UI at once.
 
-Facts are added and never changed: votes and judge calls are append-only, a battle's token is good for one vote.
-`pair_counts` is kept in the vote's own transaction, so a board costs the same after a thousand votes and after a
-million.
+Facts are added and never changed: votes are append-only and chained, what is said of them later (flags, exclusions,
+corrections) are facts of their own, and a battle's token is good for one vote. `pair_counts` is kept in the vote's own
+transaction, so a board costs the same after a thousand votes and after a million.
 """
 
 from __future__ import annotations
@@ -14,46 +14,47 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 import pandas as pd
-from sqlalchemy import Connection, Select, Table, and_, func, select, true
-from sqlalchemy.dialects.sqlite import Insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, Integer, Select, Table, cast, func, insert, select
 
-from paragone.arena import schema, store_votes
-from paragone.arena.store_engine import Database, database_file
+from paragone.arena import schema, store_checks, store_votes, vote_events
+from paragone.arena.store_engine import database_target, open_database
+from paragone.arena.store_facts import upsert
 from paragone.arena.store_rows import (
-    Values,
     generator_values,
     metric_values,
+    price_values,
     prompt_values,
     read_generator,
+    read_price,
     read_prompt,
     read_sample,
     sample_values,
 )
 from paragone.arena.store_votes import IssuedBattle
-from paragone.data.errors import InputError
-from paragone.data.records import GeneratorCard, Judgement, MetricResult, Prompt, Sample, Vote, VoterKind, Winner
+from paragone.arena.vote_events import VoteEvent
+from paragone.data.records import GeneratorCard, Judgement, MetricResult, Price, Prompt, Sample, Vote, VoterKind, Winner
 
-__all__ = ["IssuedBattle", "Store"]
+__all__ = ["IssuedBattle", "Store", "VoteEvent"]
 
 BATCH = 64  # judgements to a transaction, when they come fast
 BATCH_S = 1.0  # and the longest that a judgement waits to be stored
 
 
 class Store:
-    """An arena's database, `arena.db` of a project folder. Threads may share it; so may processes share the file.
+    """An arena's database: `arena.db` of a project folder, or one on a PostgreSQL server; threads may share it.
 
-    `create=True` makes the file when there is none. Raises `InputError` for a file that is missing, empty or not a
-    paragone database, and `UsageError` for a URL that is not SQLite's.
+    `create=True` makes it when there is none. Raises `InputError` for a database that is missing, not paragone's or of
+    another version, and `UsageError` for a URL of another kind of database.
     """
 
     def __init__(self, url_or_path: str | Path, *, create: bool = False) -> None:
-        self.path = database_file(url_or_path)
-        self._database = Database(self.path, create=create)
+        target = database_target(url_or_path)
+        self.path = target if isinstance(target, Path) else None  # None: on a server
+        self._database = open_database(url_or_path, create=create)
+        self.name = self._database.name  # as messages call it
 
     def __enter__(self) -> Self:
         return self
@@ -75,12 +76,17 @@ class Store:
 
     def add_generators(self, cards: Iterable[GeneratorCard]) -> None:
         """Add models, or correct what the leaderboard says of them."""
-        self._upsert(schema.generators, [generator_values(card) for card in cards], key=("name",))
+        upsert(self._database, schema.generators, [generator_values(card) for card in cards], key=("name",))
+
+    def add_prices(self, prices: Iterable[Price]) -> None:
+        """Add prices, or correct those of the same model, unit and day."""
+        rows = [price_values(price) for price in prices]
+        upsert(self._database, schema.prices, rows, key=("model", "unit", "valid_from"))
 
     def add_prompts(self, prompts: Iterable[Prompt]) -> None:
         """Add prompts. Tags may change; raises `InputError` when a stored one would change its text, task or source."""
         rows = [prompt_values(prompt) for prompt in prompts]
-        self._upsert(schema.prompts, rows, key=("id",), fixed=("text", "task", "source"))
+        upsert(self._database, schema.prompts, rows, key=("id",), fixed=("text", "task", "source"))
 
     def add_samples(self, samples: Iterable[Sample]) -> None:
         """Add samples of stored models and prompts.
@@ -89,12 +95,12 @@ class Store:
         otherwise pass to the new.
         """
         rows = [sample_values(sample) for sample in samples]
-        self._upsert(schema.samples, rows, key=("model", "prompt_id", "seed"), fixed=("id", "sha256"))
+        upsert(self._database, schema.samples, rows, key=("model", "prompt_id", "seed"), fixed=("id", "sha256"))
 
     def add_metric_results(self, model: str, results: Iterable[MetricResult]) -> None:
         """Add a model's measurements; the same measurement (metric and signature) again replaces the old value."""
         rows = [metric_values(model, result) for result in results]
-        self._upsert(schema.metric_results, rows, key=("model", "metric", "signature"))
+        upsert(self._database, schema.metric_results, rows, key=("model", "metric", "signature"))
 
     def record_judgements(self, judgements: Iterable[Judgement], *, judge: str, voter: str | None = None) -> int:
         """Store judgements as they come and return how many were new. `voter` is the votes' name, by default `judge`.
@@ -148,11 +154,42 @@ class Store:
             store_votes.insert_vote(connection, vote)
             return vote
 
+    # What is said of votes
+
+    def add_events(self, events: Sequence[VoteEvent]) -> None:
+        """Flag, exclude, restore or correct votes (by their `id`): all of it or nothing; the counts follow at once."""
+        with self._database.write() as connection:
+            vote_events.add_events(connection, events, store_votes.now())
+
+    def events(self) -> pd.DataFrame:
+        """All that was said of votes, in order: id, vote_id, kind, winner, rule, reason, actor, created_at, digest."""
+        return self._frame(select(schema.vote_events).order_by(schema.vote_events.c.id))
+
+    # Snapshots
+
+    def save_snapshot(self, *, voters: str, method: str, document: str) -> int:
+        """Keep a board as it is now, with what names the votes that it was made from; returns its number."""
+        with self._database.write() as connection:
+            row = {"voters": voters, "method": method, "document": document, "created_at": store_votes.now()}
+            result = connection.execute(insert(schema.rating_snapshots), row | store_checks.high_water(connection))
+            key = result.inserted_primary_key
+            assert key is not None  # SQLAlchemy gives it for an INSERT of one row
+            return int(key[0])
+
+    def snapshots(self) -> pd.DataFrame:
+        """All kept boards, in order; `head` is the digest of the last vote that is in one."""
+        return self._frame(select(schema.rating_snapshots).order_by(schema.rating_snapshots.c.id))
+
     # Facts out
 
     def generators(self) -> list[GeneratorCard]:
         """All models, by name."""
         return [read_generator(row) for row in self._rows(select(schema.generators).order_by(schema.generators.c.name))]
+
+    def prices(self) -> list[Price]:
+        """All prices, by model, unit and day."""
+        table = schema.prices
+        return [read_price(row) for row in self._rows(select(table).order_by(*table.primary_key.columns))]
 
     def prompts(self) -> list[Prompt]:
         """All prompts, by id."""
@@ -168,19 +205,16 @@ class Store:
             query = query.where(table.c.prompt_id == prompt)
         return [read_sample(row) for row in self._rows(query)]
 
-    def votes(self, kind: VoterKind | None = None) -> pd.DataFrame:
-        """Votes in the order they were given.
+    def votes(self, kind: VoterKind | None = None, *, excluded: bool = False) -> pd.DataFrame:
+        """The votes that count, of one kind of voter or of both, in the order they were given, as they were corrected.
 
-        Columns: model_a, model_b, winner, voter, voter_kind, prompt (its id), created_at, battle.
+        Columns: model_a, model_b, winner, voter, voter_kind, prompt (its id), created_at, battle, id, dwell_ms,
+        propensity, issued_at, shown_at, given (the winner as it was given), sample_a, sample_b (their ids), flags (how
+        many), excluded. With `excluded=True` the votes that do not count are there too.
         """
-        vote, battle = schema.votes.c, schema.battles.c
-        columns = (battle.model_a, battle.model_b, vote.winner, vote.voter, vote.voter_kind)
-        query = (
-            select(*columns, battle.prompt_id.label("prompt"), vote.created_at, vote.battle_id.label("battle"))
-            .join_from(schema.votes, schema.battles)
-            .order_by(vote.id)
-        )
-        return self._frame(query if kind is None else query.where(vote.voter_kind == kind))
+        query = store_votes.select_votes(excluded=excluded)
+        frame = self._frame(query if kind is None else query.where(schema.votes.c.voter_kind == kind))
+        return frame.astype({"excluded": bool})
 
     def human_vote(self, battle_id: str) -> Vote | None:
         """What the person who was shown a battle decided, once they have."""
@@ -190,11 +224,24 @@ class Store:
             return Vote(row.battle_id, Winner(row.winner), row.voter, VoterKind.HUMAN, row.created_at, row.dwell_ms)
         return None
 
+    def judge_calls(self) -> pd.DataFrame:
+        """Every call of a judge, in order.
+
+        Columns: model_a, model_b, winner (None without an answer; read in the battle's own order of sides even where
+        side_order is "ba", that is, the call saw them exchanged), judge, side_order, status, reason, attempt, battle,
+        created_at.
+        """
+        call, battle = schema.judge_calls.c, schema.battles.c
+        columns = (battle.model_a, battle.model_b, call.winner, call.judge, call.side_order, call.status, call.reason)
+        query = select(*columns, call.attempt, call.battle_id.label("battle"), call.created_at)
+        return self._frame(query.join_from(schema.judge_calls, schema.battles).order_by(call.id))
+
     def pair_counts(self, kind: VoterKind | None = None) -> pd.DataFrame:
         """Votes summed by model_a, model_b and winner, with their `count`; of one kind of voter, or of both."""
         cell = schema.pair_counts.c
         keys = (cell.model_a, cell.model_b, cell.winner)
-        query = select(*keys, func.sum(cell.count).label("count")).group_by(*keys).order_by(*keys)
+        total = func.sum(cell.count)
+        query = select(*keys, cast(total, Integer).label("count")).group_by(*keys).having(total > 0).order_by(*keys)
         return self._frame(query if kind is None else query.where(cell.voter_kind == kind))
 
     def metric_results(self) -> pd.DataFrame:
@@ -221,19 +268,13 @@ class Store:
         return counts | {f"{kind}_votes": votes.get(str(kind), 0) for kind in VoterKind}
 
     def verify(self) -> list[str]:
-        """What is wrong with the file: damage, dangling references, pair counts that miss a vote. Empty when sound."""
+        """What is wrong: damage, a broken chain, counts or states that do not follow; empty when all is sound."""
         with self._database.read() as connection:
-            problems = [row[0] for row in connection.exec_driver_sql("PRAGMA integrity_check") if row[0] != "ok"]
-            for row in connection.exec_driver_sql("PRAGMA foreign_key_check"):
-                problems.append(f"{row[0]} row {row[1]} refers to a missing row of {row[2]}")
-            vote, battle, cell = schema.votes.c, schema.battles.c, schema.pair_counts.c
-            keys = (battle.model_a, battle.model_b, vote.winner, vote.voter_kind, vote.criterion)
-            counted = select(*keys, func.count()).join_from(schema.votes, schema.battles).group_by(*keys)
-            kept = select(cell.model_a, cell.model_b, cell.winner, cell.voter_kind, cell.criterion, cell.count)
-            differing = {tuple(row) for row in connection.execute(counted)} ^ {
-                tuple(row) for row in connection.execute(kept)
-            }
-        return problems + [f"pair_counts and votes disagree on {row[:5]}" for row in sorted(differing)]
+            return self._database.problems() + store_checks.problems(connection)
+
+    def backup(self, target: Path) -> None:
+        """Write a whole copy to a new file, also while others write; a server has its own way (`UsageError`)."""
+        self._database.backup(target)
 
     def _rows(self, query: Select[Any]) -> Sequence[Any]:
         with self._database.read() as connection:
@@ -243,53 +284,6 @@ class Store:
         with self._database.read() as connection:
             result = connection.execute(query)
             return pd.DataFrame(result.all(), columns=list(result.keys()))
-
-    def _upsert(
-        self, table: Table, rows: Sequence[Values], *, key: tuple[str, ...], fixed: tuple[str, ...] = ()
-    ) -> None:
-        """Insert rows, or update those with the same key; `fixed` columns of a stored row must stay as they are."""
-        if not rows:
-            return
-        statement = sqlite_insert(table)
-        changing = {name: statement.excluded[name] for name in rows[0] if name not in (*key, *fixed)}
-        same = [table.c[name].is_not_distinct_from(statement.excluded[name]) for name in fixed]
-        upsert = statement.on_conflict_do_update(index_elements=list(key), set_=changing, where=and_(true(), *same))
-        try:
-            with self._database.write() as connection:
-                if _run(connection, upsert, rows) != len(rows):
-                    raise _ConflictError
-        except (IntegrityError, _ConflictError):
-            self._blame(table, upsert, rows, key, fixed)
-
-    def _blame(
-        self, table: Table, upsert: Insert, rows: Sequence[Values], key: tuple[str, ...], fixed: tuple[str, ...]
-    ) -> NoReturn:
-        """Do refused work again, row by row, to raise an `InputError` that names the row; nothing of it is kept."""
-        with self._database.write() as connection:
-            for row in rows:
-                name = f"{table.name[:-1].replace('_', ' ')} {' '.join(str(row[column]) for column in key)}"
-                try:
-                    changed = _run(connection, upsert, [row])
-                except IntegrityError as error:
-                    cause = str(error.orig)
-                    if "FOREIGN KEY" in cause:
-                        cause = "the model or the prompt that it belongs to is not in the store; add that first"
-                    raise InputError(f"{name}: {cause}") from error
-                if changed != 1:
-                    raise InputError(
-                        f"{name}: is stored with another {' or '.join(fixed)}; give the new one its own name, "
-                        "so that votes on the old one stay its own"
-                    )
-            raise InputError(f"{self.path}: {table.name} changed while they were being added; try again")
-
-
-class _ConflictError(Exception):
-    """Some row of an upsert contradicts a stored one."""
-
-
-def _run(connection: Connection, statement: Insert, rows: Sequence[Values]) -> int:
-    result = connection.execute(statement, rows, execution_options={"preserve_rowcount": True})
-    return result.rowcount
 
 
 def _count(connection: Connection, table: Table) -> int:

@@ -1,185 +1,79 @@
-"""How the store opens its SQLite file: an engine that reads, an engine that writes, and the locks around every write.
+"""Which database a path or URL names, and what the store asks of it: reading, writing, and a number that tells change.
 
-Writes begin with BEGIN IMMEDIATE: a transaction that reads first and writes later is refused under WAL, without a
-retry, when another writer came between, and would lose votes. Each write also holds a lock on `<file>-lock`. It makes
-the writers of all processes take turns, and keeps SQLite before 3.51.3 from running a checkpoint while another
-connection resets the log, which can corrupt the file (sqlite.org/wal.html#walresetbug): the automatic checkpoint is
-part of COMMIT, so it runs under the lock.
+SQLite is the default; a `postgresql://…` URL leads to a PostgreSQL server. The two differ in how writers take turns and
+in little else: see `store_sqlite` and `store_postgres`.
 """
 
 from __future__ import annotations
 
-import sys
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, select
-from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
+from sqlalchemy import URL, Connection, make_url
+from sqlalchemy.exc import ArgumentError
 
-from paragone.arena.schema import APPLICATION_ID, VERSION, create_tables, schema_info
-from paragone.data.errors import InputError, UsageError
+from paragone.data.errors import UsageError
 
-BUSY_TIMEOUT_MS = 10_000
-LOCK_S = 30.0  # longer than any of our own writes takes
+FORMS = "write sqlite:///folder/arena.db or postgresql://user@host/name"
 
 
-def database_file(url_or_path: str | Path) -> Path:
-    """The file of a path or of a `sqlite:///…` URL. Raises `UsageError` for other databases: a URL is never a path."""
+class Database(Protocol):
+    """An open database."""
+
+    name: str  # as messages call it, without a password
+
+    def read(self) -> AbstractContextManager[Connection]:
+        """One consistent view; it never waits for a writer."""
+        ...
+
+    def write(self) -> AbstractContextManager[Connection]:
+        """One transaction, all or nothing; writers of all processes take turns."""
+        ...
+
+    def data_version(self) -> int:
+        """A number that changes whenever anybody commits a change (comparable within this object's life only)."""
+        ...
+
+    def problems(self) -> list[str]:
+        """What the database itself finds wrong."""
+        ...
+
+    def backup(self, target: Path) -> None:
+        """Write a whole copy to a new file; raises `UsageError` where the database has its own tool for that."""
+        ...
+
+    def close(self) -> None:
+        """Close every connection."""
+        ...
+
+
+def database_target(url_or_path: str | Path) -> Path | URL:
+    """The file of a path or of a `sqlite:///…` URL, or the URL of a server. Raises `UsageError` for anything else."""
     if isinstance(url_or_path, Path) or "://" not in url_or_path:
         return Path(url_or_path)
     try:
         url = make_url(url_or_path)
     except ArgumentError:
-        raise UsageError(f"{url_or_path}: not a database URL; write sqlite:///folder/arena.db") from None
+        raise UsageError(f"{url_or_path}: not a database URL; {FORMS}") from None
+    if url.get_backend_name() == "postgresql":
+        if not url.database:
+            raise UsageError(f"{url.render_as_string()}: the URL names no database; {FORMS}")
+        return url.set(drivername="postgresql+psycopg")
     if url.get_backend_name() != "sqlite":
-        raise UsageError(f"{url.render_as_string()}: only SQLite is supported; write sqlite:///folder/arena.db")
+        raise UsageError(f"{url.render_as_string()}: only SQLite and PostgreSQL are supported; {FORMS}")
     if not url.database or url.database == ":memory:":
-        raise UsageError(f"{url_or_path}: the URL names no file; write sqlite:///folder/arena.db")
+        raise UsageError(f"{url_or_path}: the URL names no file; {FORMS}")
     return Path(url.database)
 
 
-class Database:
-    """The open file. Reading never waits for a writer; writers queue."""
+def open_database(url_or_path: str | Path, *, create: bool = False, any_version: bool = False) -> Database:
+    """Open a database, or make one; `any_version` is for migrations alone."""
+    target = database_target(url_or_path)
+    if isinstance(target, Path):
+        from paragone.arena.store_sqlite import SQLiteDatabase
 
-    def __init__(self, path: Path, *, create: bool) -> None:
-        if not create and not path.is_file():
-            raise InputError(f"{path}: no such database; make one with: paragone demo --dir DIR")
-        if create:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        self.path = path
-        self._lock = threading.Lock()
-        self._watch_lock = threading.Lock()
-        self._writer = _engine(path, begin="BEGIN IMMEDIATE", settings=_WRITER_SETTINGS)
-        self._reader = _engine(path, begin="BEGIN", settings=_READER_SETTINGS)
-        try:
-            self._check_identity(create=create)
-        except InputError:
-            self.close()
-            raise
-        # SQLite counts foreign commits per connection, so the count is always asked of this one.
-        self._watch = self._reader.raw_connection()
+        return SQLiteDatabase(target, create=create, any_version=any_version)
+    from paragone.arena.store_postgres import PostgresDatabase
 
-    def _check_identity(self, *, create: bool) -> None:
-        # An existing file is looked at before a writer, which changes its journal mode, comes near it.
-        if self.path.is_file() and self.path.stat().st_size > 0:
-            self._check_version()
-        elif create:
-            with self.write() as connection:
-                tables = connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one()
-                if not tables:  # another process may have been first
-                    create_tables(connection)
-        else:
-            raise InputError(f"{self.path}: is empty, not a paragone database")
-
-    def _check_version(self) -> None:
-        with self.read() as connection:
-            found = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
-            if found != APPLICATION_ID:
-                raise InputError(f"{self.path}: is a database, but not one of paragone's")
-            version = connection.execute(select(schema_info.c.version)).scalar_one()
-        if version != VERSION:
-            raise InputError(f"{self.path}: has schema version {version}, this paragone reads version {VERSION}")
-
-    @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """One consistent view of the database; raises `InputError` when the file is damaged or gone."""
-        with _named_errors(self.path, "read"), self._reader.begin() as connection:
-            yield connection
-
-    @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """One transaction, all or nothing; raises `InputError` when the file cannot be written to."""
-        with (
-            self._lock,
-            _file_lock(self.path),
-            _named_errors(self.path, "write to"),
-            self._writer.begin() as connection,
-        ):
-            yield connection
-
-    def data_version(self) -> int:
-        """A number that changes whenever anybody commits a change (comparable within this object's life only)."""
-        with self._watch_lock:
-            cursor = self._watch.cursor()
-            cursor.execute("PRAGMA data_version")
-            version: int = cursor.fetchone()[0]  # type: ignore[index]
-            cursor.close()
-            return version
-
-    def close(self) -> None:
-        """Close every connection; the last one to go folds the log into the file."""
-        if hasattr(self, "_watch"):
-            self._watch.close()
-        self._reader.dispose()
-        self._writer.dispose()
-
-
-_SETTINGS = (
-    "foreign_keys = ON",
-    "recursive_triggers = ON",  # else INSERT OR REPLACE would delete votes past their trigger
-    f"busy_timeout = {BUSY_TIMEOUT_MS}",
-    "trusted_schema = OFF",
-    "cell_size_check = ON",
-    "mmap_size = 0",
-)
-_WRITER_SETTINGS = ("journal_mode = WAL", "synchronous = FULL", *_SETTINGS)
-_READER_SETTINGS = ("query_only = ON", *_SETTINGS)
-
-
-def _engine(path: Path, *, begin: str, settings: tuple[str, ...]) -> Engine:
-    engine = create_engine(URL.create("sqlite", database=str(path)))
-
-    @event.listens_for(engine, "connect")
-    def configure(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # we say BEGIN ourselves
-        for setting in settings:
-            connection.execute(f"PRAGMA {setting}")
-
-    @event.listens_for(engine, "begin")
-    def start(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
-
-    return engine
-
-
-@contextmanager
-def _named_errors(path: Path, doing: str) -> Iterator[None]:
-    """Trouble with the file (not a database, damaged, full disk, read-only) as an `InputError` that names it."""
-    try:
-        yield
-    except DatabaseError as error:
-        if isinstance(error, OperationalError) or type(error) is DatabaseError:
-            raise InputError(f"{path}: cannot {doing} this database: {error.orig}") from error
-        raise
-
-
-@contextmanager
-def _file_lock(path: Path) -> Iterator[None]:
-    """Hold the lock of all processes that write to the database at `path`; it is let go of when a process dies."""
-    if sys.platform == "win32":  # no flock here: SQLite's own lock is left, all that is lost is the guard above
-        yield
-        return
-    import fcntl
-
-    lock = path.with_name(f"{path.name}-lock")
-    try:
-        file = lock.open("ab")
-    except OSError as error:
-        raise InputError(f"{lock}: cannot write: {error.strerror}") from error
-    with file:
-        deadline = time.monotonic() + LOCK_S
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise InputError(
-                        f"{lock}: held by another process for over {LOCK_S:.0f} s; end that first"
-                    ) from None
-                time.sleep(0.005)
-        yield
+    return PostgresDatabase(target, create=create, any_version=any_version)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from datetime import date
 from decimal import Decimal
 from pathlib import PurePosixPath
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from paragone.data.errors import InputError
-from paragone.data.records import Battle, GeneratorCard, MetricResult, Prompt, Sample, Task
+from paragone.data.records import Battle, GeneratorCard, MetricResult, Price, PriceUnit, Prompt, Sample, Task
 
 AnyRow = Row[*tuple[Any, ...]]
 Values = dict[str, Any]
@@ -30,6 +31,8 @@ def generator_values(card: GeneratorCard) -> Values:
         "report_url": card.report_url,
         "released": card.released,
         "usd_per_image": _money(card.usd_per_image),
+        "version": card.version,
+        "provider": card.provider,
     }
 
 
@@ -44,7 +47,33 @@ def read_generator(row: AnyRow) -> GeneratorCard:
         report_url=row.report_url,
         released=row.released,
         usd_per_image=_read_money(row.usd_per_image),
+        version=row.version,
+        provider=row.provider,
     )
+
+
+def price_values(price: Price) -> Values:
+    """The row of a price; raises `InputError` for an amount or a day that is none."""
+    if not price.usd.is_finite() or price.usd < 0:
+        raise InputError(f"price of {price.model}: {price.usd} USD is not an amount")
+    try:
+        day = date.fromisoformat(price.valid_from).isoformat()
+    except ValueError:
+        raise InputError(
+            f"price of {price.model}: valid_from {price.valid_from!r} is not a day; write 2026-01-31"
+        ) from None
+    return {
+        "model": price.model,
+        "unit": str(price.unit),
+        "valid_from": day,
+        "usd": str(price.usd),
+        "source": price.source,
+    }
+
+
+def read_price(row: AnyRow) -> Price:
+    """The price of a row."""
+    return Price(row.model, PriceUnit(row.unit), Decimal(row.usd), row.valid_from, row.source)
 
 
 def prompt_values(prompt: Prompt) -> Values:

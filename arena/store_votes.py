@@ -14,13 +14,16 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import combinations
+from typing import Any
 
-from sqlalchemy import Connection, Integer, and_, case, func, insert, literal_column, select, update
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy import Connection, Select, and_, case, func, insert, select, update
 
+from paragone.arena.chain import GENESIS, VOTE_FACTS, link
+from paragone.arena.dialects import insert_into
 from paragone.arena.matchmaking import POLICY, Cell, Pair, draw_pair, informative_propensities
-from paragone.arena.schema import battles, judge_calls, pair_counts, prompts, samples, votes
+from paragone.arena.schema import battles, judge_calls, pair_counts, prompts, samples, vote_state, votes
 from paragone.arena.store_rows import Values, battle_values, read_battle, read_prompt, read_sample
+from paragone.arena.vote_events import count_cells
 from paragone.data.errors import InputError, VoteRefused
 from paragone.data.records import Battle, Judgement, Prompt, Sample, Status, Vote, VoterKind
 
@@ -57,13 +60,12 @@ def draw_battle(connection: Connection, rng: random.Random) -> tuple[Battle, flo
 def _propensities(connection: Connection) -> dict[Pair, float]:
     """The probability of each pair, kept with the connection until there are samples, or 1 % of votes, more."""
     last_vote: int = connection.execute(select(func.coalesce(func.max(votes.c.id), 0))).scalar_one()
-    newest = select(func.coalesce(func.max(literal_column("rowid", Integer)), 0)).select_from(samples)
-    last_sample: int = connection.execute(newest).scalar_one()
+    n_samples: int = connection.execute(select(func.count()).select_from(samples)).scalar_one()
     known: tuple[int, int, dict[Pair, float]] | None = connection.info.get(_PROPENSITIES)
-    if known is not None and known[1] == last_sample and last_vote - known[0] <= known[0] // REFRESH:
+    if known is not None and known[1] == n_samples and last_vote - known[0] <= known[0] // REFRESH:
         return known[2]
     propensities = informative_propensities(_pairs_to_show(connection), _cells_of_people(connection))
-    connection.info[_PROPENSITIES] = last_vote, last_sample, propensities
+    connection.info[_PROPENSITIES] = last_vote, n_samples, propensities
     return propensities
 
 
@@ -143,44 +145,73 @@ def insert_vote(connection: Connection, vote: Vote) -> None:
 
 
 def insert_votes(connection: Connection, new: Sequence[Vote], written_at: str) -> None:
-    """Add votes on stored battles, in order, and count each for its pair."""
+    """Add votes on stored battles to the end of the chain, in order, and count each for its pair."""
     if not new:
         return
-    connection.execute(
-        insert(votes),
-        [
-            {
-                "battle_id": vote.battle_id,
-                "criterion": CRITERION,
-                "winner": str(vote.winner),
-                "voter": vote.voter,
-                "voter_kind": str(vote.voter_kind),
-                "dwell_ms": vote.dwell_ms,
-                "created_at": vote.created_at or written_at,
-            }
-            for vote in new
-        ],
-    )
-    sides = _sides(connection, {vote.battle_id for vote in new})
-    cells = Counter((*sides[vote.battle_id], str(vote.winner), str(vote.voter_kind)) for vote in new)
-    columns = ("model_a", "model_b", "winner", "voter_kind")
-    rows = [
-        {**dict(zip(columns, cell, strict=True)), "criterion": CRITERION, "count": count}
-        for cell, count in cells.items()
-    ]
-    statement = sqlite_insert(pair_counts)
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=[*columns, "criterion"],
-            set_={"count": pair_counts.c.count + statement.excluded.count},
-        ),
-        rows,
+    fought = _battle_facts(connection, {vote.battle_id for vote in new})
+    rows, previous = [], chain_head(connection)
+    for vote in new:
+        row = {
+            "battle_id": vote.battle_id,
+            "criterion": CRITERION,
+            "winner": str(vote.winner),
+            "voter": vote.voter,
+            "voter_kind": str(vote.voter_kind),
+            "dwell_ms": vote.dwell_ms,
+            "created_at": vote.created_at or written_at,
+        }
+        previous = link(previous, row | fought[vote.battle_id], VOTE_FACTS)
+        rows.append(row | {"digest": previous})
+    connection.execute(insert(votes), rows)
+    sides = {battle: (facts["model_a"], facts["model_b"]) for battle, facts in fought.items()}
+    count_cells(
+        connection,
+        Counter((*sides[vote.battle_id], str(vote.winner), str(vote.voter_kind), CRITERION) for vote in new),
     )
 
 
-def _sides(connection: Connection, battle_ids: set[str]) -> dict[str, tuple[str, str]]:
-    query = select(battles.c.id, battles.c.model_a, battles.c.model_b).where(battles.c.id.in_(battle_ids))
-    return {battle_id: (model_a, model_b) for battle_id, model_a, model_b in connection.execute(query)}
+def select_votes(*, excluded: bool) -> Select[Any]:
+    """Votes in order with their battles and what was said of them; see `Store.votes`."""
+    vote, battle, state = votes.c, battles.c, vote_state.c
+    out = func.coalesce(state.excluded, 0)
+    query = (
+        select(
+            battle.model_a,
+            battle.model_b,
+            func.coalesce(state.winner, vote.winner).label("winner"),
+            vote.voter,
+            vote.voter_kind,
+            battle.prompt_id.label("prompt"),
+            vote.created_at,
+            vote.battle_id.label("battle"),
+            vote.id,
+            vote.dwell_ms,
+            battle.propensity,
+            battle.issued_at,
+            battle.shown_at,
+            vote.winner.label("given"),
+            battle.sample_a,
+            battle.sample_b,
+            func.coalesce(state.flags, 0).label("flags"),
+            out.label("excluded"),
+        )
+        .select_from(votes.join(battles).outerjoin(vote_state))
+        .order_by(vote.id)
+    )
+    return query if excluded else query.where(out == 0)
+
+
+def chain_head(connection: Connection) -> str:
+    """The digest of the last vote."""
+    last = select(votes.c.digest).order_by(votes.c.id.desc()).limit(1)
+    return connection.execute(last).scalar_one_or_none() or GENESIS
+
+
+def _battle_facts(connection: Connection, battle_ids: set[str]) -> dict[str, Values]:
+    """What the digest of a vote covers of its battle."""
+    names = ("prompt_id", "model_a", "model_b", "sample_a", "sample_b")
+    query = select(battles.c.id, *(battles.c[name] for name in names)).where(battles.c.id.in_(battle_ids))
+    return {row[0]: dict(zip(names, row[1:], strict=True)) for row in connection.execute(query)}
 
 
 def judged_battles(
@@ -260,7 +291,7 @@ def _insert_battles(connection: Connection, new: Mapping[str, Battle]) -> None:
                     f"{battle.prompt_id!r}; add the samples first"
                 )
     connection.execute(
-        sqlite_insert(battles).on_conflict_do_nothing(index_elements=["id"]),
+        insert_into(connection, battles).on_conflict_do_nothing(index_elements=["id"]),
         [battle_values(battle) for battle in new.values()],
     )
     for row in connection.execute(select(battles).where(battles.c.id.in_(new))):

@@ -71,6 +71,14 @@ class VoterKind(StrEnum):
     JUDGE = "judge"
 
 
+class PriceUnit(StrEnum):
+    """What a price is for one of."""
+
+    IMAGE = "image"
+    MEGAPIXEL = "megapixel"  # 10⁶ pixels of the output
+    SECOND = "second"  # of video
+
+
 @dataclass(frozen=True, slots=True)
 class GeneratorCard:
     """What the leaderboard says of a model besides its numbers. None means unknown, which is not False."""
@@ -83,6 +91,19 @@ class GeneratorCard:
     report_url: str | None = None
     released: str | None = None  # ISO 8601 date
     usd_per_image: Decimal | None = None
+    version: str | None = None
+    provider: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a model costs from a day on. Prices are kept: a board can say what a result cost when it was made."""
+
+    model: str
+    unit: PriceUnit
+    usd: Decimal
+    valid_from: str  # ISO 8601 date
+    source: str | None = None  # where the price stands
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,10 @@ COMMANDS = {
         "Say how well people and judges agree, with each other and with themselves.",
     ),
     "serve": ("paragone.cli.serve:serve", "Open the web UI: battle, leaderboard, gallery."),
+    "doctor": (
+        "paragone.cli.doctor:doctor",
+        "Check that an arena is whole: database, votes, kept ratings, files.",
+    ),
     "weights": ("paragone.cli.weights:weights", "List the pretrained weights that paragone knows, and verify them."),
     "plugins": (
         "paragone.cli.plugins:plugins",

@@ -12,7 +12,7 @@ import streamlit as st
 
 from paragone.arena.leaderboard import Leaderboard, Voters, kinds_with_votes, store_leaderboard
 from paragone.arena.store import Store
-from paragone.arena.store_engine import database_file
+from paragone.arena.store_engine import database_target
 from paragone.arena.ui import DATABASE_VARIABLE, DEFAULT_FOLDER, FOLDER_VARIABLE
 from paragone.data.project import Project
 from paragone.data.records import Prompt, Sample
@@ -47,11 +47,16 @@ class OpenProject:
         return _samples(self.store, self.key, self.store.data_version(), prompt_id)
 
 
-def project_paths() -> tuple[Path, Path] | None:
-    """The project folder and its database, as the environment names them; None when there is no database."""
+def project_paths() -> tuple[Path, str | Path] | None:
+    """The project folder and its database (a file, or a server's URL) as the environment names them.
+
+    None when there is no such file.
+    """
     folder = Path(os.environ.get(FOLDER_VARIABLE) or DEFAULT_FOLDER)
     url = os.environ.get(DATABASE_VARIABLE)
-    database = database_file(url) if url else Project(folder).database
+    database = database_target(url) if url else Project(folder).database
+    if not isinstance(database, Path):
+        return folder, str(url)
     if url and FOLDER_VARIABLE not in os.environ:
         folder = database.parent
     return (folder, database) if database.is_file() else None
@@ -63,12 +68,14 @@ def open_project() -> OpenProject | None:
     if paths is None:
         return None
     folder, database = paths
-    return _open(str(folder.resolve()), str(database.resolve()), database.stat().st_ino)
+    if isinstance(database, str):
+        return _open(str(folder.resolve()), database, 0)
+    return _open(str(folder.resolve()), f"sqlite:///{database.resolve()}", database.stat().st_ino)
 
 
 @st.cache_resource(show_spinner=False)
-def _open(folder: str, database: str, inode: int) -> OpenProject:
-    return OpenProject(Path(folder), Store(Path(database)), secrets.token_hex(8))
+def _open(folder: str, url: str, inode: int) -> OpenProject:
+    return OpenProject(Path(folder), Store(url), secrets.token_hex(8))
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)

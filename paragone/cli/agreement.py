@@ -123,13 +123,14 @@ def _file(path: Path, *, item: str | None, kind: str | None, extra: list[str]) -
 
 
 def _project(folder: Path, *, item: str | None, kind: str | None) -> _Source:
+    from paragone.arena.store import Store
     from paragone.arena.store_agreement import calls_as_votes, picture_votes
     from paragone.data.project import Project
 
     if item or kind:
         raise UsageError("--item and --kind name columns of a file; a project folder knows its own")
-    database = Project.open(folder).database
-    table = picture_votes(database)
+    with Store(Project.open(folder).database) as store:
+        table, calls = picture_votes(store), calls_as_votes(store)
     if table.empty:
         raise InputError(f"{folder}: no votes yet; people give some with: paragone serve")
     kinds = set(table["kind"])
@@ -139,7 +140,7 @@ def _project(folder: Path, *, item: str | None, kind: str | None) -> _Source:
             f"{folder}: only the judge {voters[0]!r} has voted, so there is nobody to agree with; "
             "collect people's votes with: paragone serve, or have another judge decide the same battles"
         )
-    return _Source(str(folder), table, "item", "kind", "first", calls_as_votes(database))
+    return _Source(str(folder), table, "item", "kind", "first", calls)
 
 
 def _split(source: _Source, by: str | None) -> dict[str, pd.DataFrame]:

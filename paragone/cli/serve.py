@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from paragone.arena.store import Store
-from paragone.arena.store_engine import database_file
+from paragone.arena.store_engine import database_target
 from paragone.arena.ui import DATABASE_VARIABLE, DEFAULT_FOLDER, FOLDER_VARIABLE, SERVER_OPTIONS
 from paragone.data.errors import UsageError
 from paragone.data.project import Project
@@ -47,7 +47,7 @@ def serve(folder: Path | None, port: int, url: str | None, address: str, headles
     --address says otherwise.
     """
     if folder is None:
-        folder = database_file(url).parent if url else _default_folder()
+        folder = _folder_of(url) if url else _default_folder()
     open_ui(folder, url=url, port=port, address=address, headless=headless)
 
 
@@ -61,7 +61,7 @@ def open_ui(
     with Store(url or Project.open(folder).database) as store:
         environment = os.environ | {FOLDER_VARIABLE: str(folder.resolve())}
         if url:
-            environment[DATABASE_VARIABLE] = str(store.path.resolve())
+            environment[DATABASE_VARIABLE] = url if store.path is None else str(store.path.resolve())
         else:
             environment.pop(DATABASE_VARIABLE, None)
     _check_port(address, port)
@@ -87,6 +87,12 @@ def server_command(*, port: int, address: str, headless: bool) -> list[str]:
     if address in LOOPBACK:  # a page elsewhere must not reach this server under a name of its own
         flags += [f"--server.allowedHosts={host}" for host in LOOPBACK]
     return [sys.executable, "-P", "-m", "streamlit", "run", spec.origin, *flags]
+
+
+def _folder_of(url: str) -> Path:
+    """Where the samples of a database lie when nobody says: beside a file, and here for a server's."""
+    target = database_target(url)
+    return target.parent if isinstance(target, Path) else Path()
 
 
 def _default_folder() -> Path:

@@ -20,8 +20,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from paragone.arena import store_engine
-from paragone.arena.store import Store
+from paragone.arena import store_sqlite
+from paragone.arena.chain import EventKind
+from paragone.arena.store import Store, VoteEvent
 from paragone.data import (
     Battle,
     GeneratorCard,
@@ -57,10 +58,24 @@ def fill(store: Store) -> None:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+def store(database_url: str) -> Iterator[Store]:
+    """On both databases: every test that uses it runs twice."""
+    with Store(database_url, create=True) as opened:
+        fill(opened)
+        yield opened
+
+
+@pytest.fixture
+def file_store(tmp_path: Path) -> Iterator[Store]:
+    """On a file, for what only files have."""
     with Store(tmp_path / "arena.db", create=True) as opened:
         fill(opened)
         yield opened
+
+
+def file_of(store: Store) -> Path:
+    assert store.path is not None
+    return store.path
 
 
 def battle(n: int, a: str = "anna", b: str = "bea", *, prompt: str = "p1", seed: int = 0) -> Battle:
@@ -108,18 +123,20 @@ class TestOpening:
         with pytest.raises(InputError, match="is empty"):
             Store(tmp_path / "arena.db")
 
-    def test_newer_schema_is_refused(self, store: Store) -> None:
-        with sqlite3.connect(store.path) as connection:
+    def test_newer_schema_is_refused(self, file_store: Store) -> None:
+        with sqlite3.connect(file_of(file_store)) as connection:
             connection.execute("UPDATE schema_info SET version = 99")
         connection.close()
         with pytest.raises(InputError, match="schema version 99"):
-            Store(store.path)
+            Store(file_of(file_store))
 
-    def test_url_opens_the_same_file(self, store: Store) -> None:
-        with Store(f"sqlite:///{store.path}") as other:
-            assert other.counts() == store.counts()
+    def test_url_opens_the_same_file(self, file_store: Store) -> None:
+        with Store(f"sqlite:///{file_of(file_store)}") as other:
+            assert other.counts() == file_store.counts()
 
-    @pytest.mark.parametrize("url", ["postgresql://u:secret@host/arena", "sqlite://", "sqlite:///:memory:", "://"])
+    @pytest.mark.parametrize(
+        "url", ["mysql://u:secret@host/arena", "postgresql://u:secret@host", "sqlite://", "sqlite:///:memory:", "://"]
+    )
     def test_other_urls_never_become_files(self, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
         with pytest.raises(UsageError) as caught:
@@ -127,12 +144,12 @@ class TestOpening:
         assert "secret" not in str(caught.value)
         assert not list(tmp_path.iterdir())
 
-    def test_create_twice_keeps_everything(self, store: Store) -> None:
-        with Store(store.path, create=True) as again:
+    def test_create_twice_keeps_everything(self, file_store: Store) -> None:
+        with Store(file_of(file_store), create=True) as again:
             assert again.counts()["samples"] == len(MODELS) * len(PROMPTS) * len(SEEDS)
 
-    def test_settings_are_really_on(self, store: Store) -> None:
-        with store._database.write() as connection:
+    def test_settings_are_really_on(self, file_store: Store) -> None:
+        with file_store._database.write() as connection:
             read = {
                 name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
                 for name in ("journal_mode", "synchronous", "foreign_keys", "recursive_triggers", "busy_timeout")
@@ -145,22 +162,22 @@ class TestOpening:
             "busy_timeout": 10_000,
         }
 
-    def test_writer_that_hangs_is_reported(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_writer_that_hangs_is_reported(self, file_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         fcntl = pytest.importorskip("fcntl")
-        monkeypatch.setattr(store_engine, "LOCK_S", 0.05)
-        with (store.path.parent / "arena.db-lock").open("ab") as file:
+        monkeypatch.setattr(store_sqlite, "LOCK_S", 0.05)
+        with (file_of(file_store).parent / "arena.db-lock").open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             with pytest.raises(InputError, match=r"arena\.db-lock: held by another process"):
-                store.add_generators([GeneratorCard("dora")])
-        store.add_generators([GeneratorCard("dora")])
+                file_store.add_generators([GeneratorCard("dora")])
+        file_store.add_generators([GeneratorCard("dora")])
 
-    def test_damaged_file_is_named(self, store: Store) -> None:
-        store.close()
-        content = bytearray(store.path.read_bytes())
+    def test_damaged_file_is_named(self, file_store: Store) -> None:
+        file_store.close()
+        content = bytearray(file_of(file_store).read_bytes())
         content[4096:12288] = b"x" * 8192
-        store.path.write_bytes(content)
+        file_of(file_store).write_bytes(content)
         with pytest.raises(InputError, match=r"arena\.db: cannot read this database"):
-            read_everything(store.path)
+            read_everything(file_of(file_store))
 
     def test_light_import(self) -> None:
         code = (
@@ -251,18 +268,17 @@ class TestHumanVotes:
         assert (row["winner"], row["voter_kind"], row["prompt"]) == ("both_bad", "human", issued.prompt.id)
         assert store.verify() == []
 
-    def test_only_a_hash_of_the_token_is_stored(self, store: Store) -> None:
-        issued = store.issue_battle("voter")
-        stored = b"".join(path.read_bytes() for path in store.path.parent.glob("arena.db*"))
+    def test_only_a_hash_of_the_token_is_stored(self, file_store: Store) -> None:
+        issued = file_store.issue_battle("voter")
+        stored = b"".join(path.read_bytes() for path in file_of(file_store).parent.glob("arena.db*"))
         assert issued.token.encode() not in stored
 
     def test_times_are_in_order(self, store: Store) -> None:
         issued = store.issue_battle("voter")
         store.mark_shown(issued.token)
         store.record_vote(issued.token, Winner.TIE, voter="voter")
-        with sqlite3.connect(store.path) as connection:
-            times = connection.execute("SELECT issued_at, shown_at, consumed_at FROM battles").fetchone()
-        connection.close()
+        with store._database.read() as connection:
+            times = connection.exec_driver_sql("SELECT issued_at, shown_at, consumed_at FROM battles").one()
         assert None not in times
         assert list(times) == sorted(times)
 
@@ -312,7 +328,7 @@ class TestHumanVotes:
 
     def test_failed_vote_leaves_the_token_unspent(self, store: Store) -> None:
         issued = store.issue_battle("voter")
-        with pytest.raises(Exception, match="CHECK constraint"):
+        with pytest.raises(Exception, match=r"(?i)check constraint"):
             store.record_vote(issued.token, Winner.TIE, voter="voter", dwell_ms=-1)
         store.record_vote(issued.token, Winner.TIE, voter="voter")
         assert store.counts()["human_votes"] == 1
@@ -324,16 +340,16 @@ class TestHumanVotes:
         assert 40 <= first <= 80  # 60 ± 3.6 standard deviations
         assert len({frozenset((b.model_a, b.model_b)) for b in shown}) == 3
 
-    def test_nothing_to_show(self, tmp_path: Path) -> None:
-        with Store(tmp_path / "arena.db", create=True) as store:
+    def test_nothing_to_show(self, database_url: str) -> None:
+        with Store(database_url, create=True) as store:
             store.add_generators([GeneratorCard("anna"), GeneratorCard("bea")])
             store.add_prompts([Prompt("p1", "x"), Prompt("p2", "y")])
             store.add_samples([make_sample("anna", "p1", 0), make_sample("bea", "p2", 0)])
             with pytest.raises(InputError, match="no two models"):
                 store.issue_battle("voter")
 
-    def test_models_without_a_common_seed_still_meet(self, tmp_path: Path) -> None:
-        with Store(tmp_path / "arena.db", create=True) as store:
+    def test_models_without_a_common_seed_still_meet(self, database_url: str) -> None:
+        with Store(database_url, create=True) as store:
             store.add_generators([GeneratorCard("anna"), GeneratorCard("bea")])
             store.add_prompts([Prompt("p1", "x")])
             store.add_samples([make_sample("anna", "p1", 0), make_sample("bea", "p1", 5)])
@@ -347,33 +363,43 @@ class TestAppendOnly:
         [
             "UPDATE votes SET winner = 'tie'",
             "DELETE FROM votes",
-            "INSERT OR REPLACE INTO votes SELECT * FROM votes",
             "UPDATE judge_calls SET reason = ''",
             "DELETE FROM judge_calls",
+            "UPDATE vote_events SET kind = 'restore'",
+            "DELETE FROM vote_events",
         ],
     )
-    def test_votes_and_calls_cannot_be_changed(self, store: Store, change: str) -> None:
+    def test_facts_cannot_be_changed(self, store: Store, change: str) -> None:
         store.record_judgements([judgement(1)], judge="ruler")
+        store.add_events([VoteEvent(1, EventKind.FLAG)])
         with pytest.raises(Exception, match="append-only"), store._database.write() as connection:
             connection.exec_driver_sql(change)
         assert store.counts()["judge_votes"] == 1
 
+    def test_votes_cannot_be_replaced(self, file_store: Store) -> None:
+        file_store.record_judgements([judgement(1)], judge="ruler")
+        with pytest.raises(Exception, match="append-only"), file_store._database.write() as connection:
+            connection.exec_driver_sql("INSERT OR REPLACE INTO votes SELECT * FROM votes")
+
     @pytest.mark.parametrize(
         "row",
         [
-            "(1, 'battle-1', 'overall', 'model_c', 'v', 'human', 1, 'now')",
-            "(1, 'battle-1', 'overall', 'tie', 'v', 'robot', 1, 'now')",
-            "(1, 'battle-1', 'overall', 'tie', 'v', 'human', 'soon', 'now')",
-            "(1, 'battle-9', 'overall', 'tie', 'v', 'human', 1, 'now')",
+            "(1, 'battle-1', 'overall', 'model_c', 'v', 'human', 1, 'now', '')",
+            "(1, 'battle-1', 'overall', 'tie', 'v', 'robot', 1, 'now', '')",
+            "(1, 'battle-1', 'overall', 'tie', 'v', 'human', 'soon', 'now', '')",
+            "(1, 'battle-9', 'overall', 'tie', 'v', 'human', 1, 'now', '')",
         ],
     )
     def test_wrong_words_and_types_are_kept_out(self, store: Store, row: str) -> None:
         store.record_judgements([failed(1, Status.INVALID)], judge="ruler")
-        with pytest.raises(Exception, match=r"constraint failed|cannot store TEXT"), store._database.write() as c:
+        with (
+            pytest.raises(Exception, match=r"constraint|cannot store TEXT|invalid input syntax"),
+            store._database.write() as c,
+        ):
             c.exec_driver_sql(f"INSERT INTO votes VALUES {row}")
 
     def test_readers_cannot_write(self, store: Store) -> None:
-        with pytest.raises(Exception, match="readonly"), store._database.read() as connection:
+        with pytest.raises(Exception, match=r"read-?only"), store._database.read() as connection:
             connection.exec_driver_sql("DELETE FROM pair_counts")
 
 
@@ -383,10 +409,9 @@ class TestJudgements:
         row = store.votes(VoterKind.JUDGE).iloc[0]
         assert (row["voter"], row["winner"], row["battle"]) == ("ruler/2", "model_b", "battle-1")
         assert store.counts()["judge_calls"] == 2
-        with sqlite3.connect(store.path) as connection:
-            calls = connection.execute("SELECT side_order, winner, score_a, score_b FROM judge_calls").fetchall()
-        connection.close()
-        assert calls == [("ab", "model_b", 0.75, 0.25), ("ba", "model_b", 0.75, 0.25)]
+        with store._database.read() as connection:
+            calls = connection.exec_driver_sql("SELECT side_order, winner, score_a, score_b FROM judge_calls").all()
+        assert [tuple(call) for call in calls] == [("ab", "model_b", 0.75, 0.25), ("ba", "model_b", 0.75, 0.25)]
 
     def test_second_run_changes_nothing(self, store: Store) -> None:
         first = [judgement(n) for n in range(5)]
@@ -448,7 +473,7 @@ class TestJudgements:
             store.record_judgements(judging(), judge="ruler")
         assert store.judged_battle_ids("ruler") == {"battle-1", "battle-2"}
 
-    def test_killed_run_goes_on_where_it_was(self, store: Store, tmp_path: Path) -> None:
+    def test_killed_run_goes_on_where_it_was(self, store: Store, database_url: str, tmp_path: Path) -> None:
         ready = tmp_path / "ready"
         script = textwrap.dedent(f"""
             import importlib.util, pathlib, sys, time
@@ -460,7 +485,7 @@ class TestJudgements:
                     if n == 200: pathlib.Path({str(ready)!r}).touch()
                     time.sleep(0.0002)
                     yield helpers.judgement(n)
-            with helpers.Store({str(store.path)!r}) as store:
+            with helpers.Store({database_url!r}) as store:
                 store.record_judgements(judging(), judge="ruler")
         """)
         with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True) as process:
@@ -506,17 +531,16 @@ class TestReading:
 
     def test_verify_sees_a_miscount(self, store: Store) -> None:
         store.record_judgements([judgement(1)], judge="ruler")
-        with sqlite3.connect(store.path) as connection:
-            connection.execute("UPDATE pair_counts SET count = 2")
-        connection.close()
+        with store._database.write() as connection:
+            connection.exec_driver_sql("UPDATE pair_counts SET count = 2")
         assert any("disagree on ('anna', 'bea', 'model_a'" in problem for problem in store.verify())
 
-    def test_data_version_follows_every_change(self, store: Store) -> None:
+    def test_data_version_follows_every_change(self, store: Store, database_url: str) -> None:
         before = store.data_version()
         assert store.data_version() == before
         store.add_prompts([Prompt("p1", "draw p1", tags=("new",))])
         own = store.data_version()
         assert own != before
-        with Store(store.path) as other:
+        with Store(database_url) as other:
             other.record_judgements([judgement(1)], judge="ruler")
         assert store.data_version() != own

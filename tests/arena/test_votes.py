@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paragone.arena import votes as vote_module
 from paragone.arena.vote_files import read_votes
 from paragone.arena.votes import OUTCOMES, Cells
 from paragone.data.errors import InputError, UnknownOutcome, UsageError
@@ -215,3 +216,22 @@ def test_categorical_and_object_columns_are_read_alike() -> None:
         cells = Cells.from_votes(votes.astype(kind))
         assert cells.models == ("a", "b", "c")
         assert np.array_equal(cells.n, Cells.from_votes(votes).n)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("n_models", [2, 7])
+def test_few_models_are_folded_as_many_are(monkeypatch: pytest.MonkeyPatch, n_models: int, weighted: bool) -> None:
+    rng = np.random.default_rng(n_models)
+    a = rng.integers(n_models, size=300)
+    b = (a + rng.integers(1, n_models, size=300)) % n_models
+    outcome, weight = rng.integers(4, size=300), rng.uniform(0.5, 2, size=300) if weighted else None
+    coded = vote_module.CodedVotes(tuple("abcdefg"[:n_models]), a, b, outcome, weight)
+    for count in (None, rng.integers(4, size=300)):
+        few = vote_module.fold(coded, count=count)
+        with monkeypatch.context() as patch:
+            patch.setattr(vote_module, "DENSE_MODELS", 0)
+            many = vote_module.fold(coded, count=count)
+        for name in ("i", "j", "n"):
+            assert getattr(few, name).tolist() == getattr(many, name).tolist()
+        for name in ("weight", "square"):
+            assert getattr(few, name) == pytest.approx(getattr(many, name))

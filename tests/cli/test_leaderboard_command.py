@@ -139,7 +139,7 @@ def test_database_by_url(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     ("arguments", "said"),
     [
         (["--dir", "nowhere"], "nowhere: not a project folder"),
-        (["--db", "postgresql://host/x"], "only SQLite"),
+        (["--db", "mysql://host/x"], "only SQLite and PostgreSQL"),
         (["--db", "gone.db"], "gone.db: no such database"),
         (["--json", "missing/folder/x.json"], "does not exist"),
         (["--voters", "robots"], "robots"),

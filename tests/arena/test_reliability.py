@@ -1,0 +1,128 @@
+"""No acknowledged vote is lost and none is doubled: under SIGKILL, many writers, a full disk, a read-only file."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from paragone.arena.store import Store
+from paragone.data import GeneratorCard, InputError, Prompt, Sample, VoterKind, Winner, sample_id
+
+WRITERS = Path(__file__).with_name("writers.py")
+THOROUGH = bool(os.environ.get("PARAGONE_THOROUGH"))  # CI; minutes
+ROUNDS = 50 if THOROUGH else 5
+VOTES = 250 if THOROUGH else 25  # of each of eight writers
+
+
+def make_arena(url: str) -> None:
+    with Store(url, create=True) as store:
+        store.add_generators(GeneratorCard(name) for name in "abcd")
+        store.add_prompts([Prompt("p", "a bear")])
+        digests = {name: format(n, "064x") for n, name in enumerate("abcd")}
+        store.add_samples(
+            Sample(sample_id(name, "p", 0, digests[name]), digests[name], f"{name}.png", "p", name, 0, 8, 8)
+            for name in digests
+        )
+
+
+def run_writers(*arguments: str) -> list[str]:
+    done = subprocess.run([sys.executable, str(WRITERS), *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    battles: list[str] = json.loads(done.stdout)
+    return battles
+
+
+def test_no_acknowledged_vote_is_lost_when_writers_are_killed(database_url: str) -> None:
+    make_arena(database_url)
+    acknowledged = run_writers("kill", database_url, str(ROUNDS))
+    with Store(database_url) as store:
+        stored = list(store.votes(VoterKind.HUMAN)["battle"])
+        assert len(acknowledged) >= ROUNDS
+        assert len(set(stored)) == len(stored)
+        assert set(acknowledged) <= set(stored)
+        assert len(stored) - len(acknowledged) <= ROUNDS * 4  # each may die between the vote and its word of it
+        assert store.verify() == []
+
+
+def test_eight_processes_lose_nothing(database_url: str) -> None:
+    make_arena(database_url)
+    acknowledged = run_writers("all", database_url, str(VOTES))
+    with Store(database_url) as store:
+        assert sorted(acknowledged) == sorted(store.votes(VoterKind.HUMAN)["battle"])
+        assert len(acknowledged) == 8 * VOTES
+        assert store.verify() == []
+
+
+def test_a_full_disk_is_named_and_nothing_is_half_written(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the disk's end: the write fails in the same place."""
+    url = f"sqlite:///{tmp_path}/arena.db"
+    make_arena(url)
+    script = textwrap.dedent(f"""
+        import resource, signal
+        from paragone.arena.store import Store
+        from paragone.data import InputError, Winner
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        with Store({url!r}) as store:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
+            n = 0
+            try:
+                while n < 5000:
+                    issued = store.issue_battle("v")
+                    store.record_vote(issued.token, Winner.TIE, voter="v")
+                    n += 1
+            except InputError as error:
+                print(n, error)
+            print(len(store.votes()), len(store.generators()))
+    """)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    said, after = done.stdout.splitlines()
+    assert "arena.db: cannot write to this database" in said
+    n = int(said.split()[0])
+    assert n > 0
+    assert after == f"{n} 4"  # reading goes on
+    with Store(url) as store:
+        assert len(store.votes()) == n
+        assert store.verify() == []
+        issued = store.issue_battle("v")
+        store.record_vote(issued.token, Winner.TIE, voter="v")  # and writing, once there is room
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write to read-only files")
+def test_a_read_only_file_can_be_read(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/arena.db"
+    make_arena(url)
+    read_only_checks(tmp_path)
+
+
+def read_only_checks(folder: Path) -> None:
+    for path in folder.glob("arena.db*"):
+        path.chmod(0o444)
+    folder.chmod(0o555)
+    try:
+        with Store(folder / "arena.db") as store:
+            assert len(store.generators()) == 4
+            with pytest.raises(InputError, match=r"arena\.db.*: cannot write"):
+                store.add_generators([GeneratorCard("e")])
+    finally:
+        folder.chmod(0o755)
+
+
+def test_a_server_that_is_not_there_is_one_line() -> None:
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    with pytest.raises(
+        InputError, match=r"postgresql\+psycopg://eve:\*\*\*@127\.0\.0\.1:1/arena: cannot read"
+    ) as caught:
+        Store("postgresql://eve:secret@127.0.0.1:1/arena")
+    assert "secret" not in str(caught.value)
+
+
+def test_limits_were_not_left_behind() -> None:
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
