@@ -68,7 +68,7 @@ def python_snippets() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("name", "snippet"), python_snippets())
 def test_python_snippets_run(name: str, snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In this process, for the import of torch takes longer than all of them; each in a module and a folder of its own."""
+    """In this process, for importing torch takes longer than all of them; each in a module and folder of its own."""
     (tmp_path / "snippet.py").write_text(snippet)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
