@@ -70,7 +70,11 @@ class Explanation:
             "Most influential voters": self.voters,
             "Most influential prompts": self.prompts,
         }
-        return {title: table for title, table in named.items() if table is not None}
+        return {
+            title: table.drop(columns="model", errors="ignore") if title.startswith("Most") else table
+            for title, table in named.items()
+            if table is not None
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, schema `paragone.explanation/1`; a missing number is None."""

@@ -246,7 +246,7 @@ def _cell(value: Any, name: str) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
     if isinstance(value, float):
-        shares = ("expected score", "probability", "share", "p_", "win_rate", "reliability", "score")
+        shares = ("expected", "probability", "share", "p_", "win_rate", "reliability", "score")
         return f"{value:.1%}" if name.startswith(shares) else f"{value:.1f}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
