@@ -206,6 +206,7 @@ def test_sides_names_and_row_order_change_nothing() -> None:
     )  # the judge saw some battles turned round
 
 
+@pytest.mark.slow
 def test_intervals_by_cluster_cover_where_intervals_by_item_do_not() -> None:
     names = ("raw", "kappa", "alpha", "ac1")
     found, plain = [], []

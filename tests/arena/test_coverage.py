@@ -40,18 +40,21 @@ def test_sandwich_intervals_cover(coverage: Any, scenario: str, methods: tuple[s
         assert 0.925 <= tally.coverage <= 0.975, method
 
 
+@pytest.mark.slow
 def test_profile_and_bootstrap_intervals_cover(coverage: Any) -> None:
     found = tallies(coverage, "ties", arenas=40, methods=("bt profile", "davidson profile", "bt bootstrap"))
     for method, tally in found.items():
         assert 0.91 <= tally.coverage <= 0.99, method
 
 
+@pytest.mark.slow
 def test_intervals_by_voter_cover_where_plain_ones_do_not(coverage: Any) -> None:
     found = tallies(coverage, "60 voters with taste", arenas=120, methods=("bt sandwich", "bt by voter"))
     assert found["bt sandwich"].coverage < 0.925
     assert 0.925 <= found["bt by voter"].coverage <= 0.975
 
 
+@pytest.mark.slow
 def test_pairs_and_ranks_cover(coverage: Any) -> None:
     found = tallies(coverage, "ties", arenas=60, methods=("bt sandwich",), joint=True)
     assert 0.92 <= found["bt sandwich: pairs"].coverage <= 0.98

@@ -67,6 +67,7 @@ def width(fitted: Ratings) -> float:
     return float((fitted.rating_upper - fitted.rating_lower).mean())
 
 
+@pytest.mark.slow
 def test_joint_intervals_cover_where_pooled_ones_do_not_and_are_narrower_than_the_peoples() -> None:
     joint, pooled, ratios = [], [], []
     for seed in range(150):
@@ -173,6 +174,7 @@ def test_the_chosen_lambda_has_the_least_variance() -> None:
     assert chosen.method == "joint"
 
 
+@pytest.mark.slow
 def test_the_sandwich_is_the_spread_over_arenas() -> None:
     theta_hat, variances = [], []
     for seed in range(120):

@@ -120,6 +120,7 @@ def test_a_verdict_stands() -> None:
     assert later.p_value == pytest.approx(math.exp(-test.statistic.max()))
 
 
+@pytest.mark.slow
 def test_confidence_sequences_hold_at_every_vote() -> None:
     for p, ties in ((0.5, 0.0), (0.65, 0.3), (0.95, 0.0)):
         found = [confidence_sequence(row) for row in streams(5, p, ties=ties, n=60, votes=200)]

@@ -79,6 +79,7 @@ def crowd(seed: int, voters: int = 40) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
+@pytest.mark.slow
 def test_honest_voters_are_left_alone() -> None:
     """A check may flag anybody in an arena with a chance of 1 %; four of 40 arenas has a chance of 0.07 %."""
     alarms = dict.fromkeys(FLAGS, 0)

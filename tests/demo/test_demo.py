@@ -86,6 +86,7 @@ def test_a_second_run_changes_nothing_and_makes_nothing(finished: Path) -> None:
     assert FLOOR in measures
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_ends_with_the_same_leaderboard(finished: Path, tmp_path: Path) -> None:
     folder = tmp_path / "project"
     program = tmp_path / "program.py"

@@ -138,6 +138,7 @@ print(found)
 '''
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc to tell memory from mapped files")
 def test_memory_is_bounded_and_numbers_are_the_same_bits(tmp_path: Path) -> None:
     """Two sides of 40,000 × 256 features, 39 MiB each: they fit, or none of it does."""
