@@ -190,6 +190,7 @@ def fid_paragone(folder: Path, pictures: str) -> Contender:
 
     torch.set_num_threads(1)
     extractor = open_extractor("inception", weights=folder / "weights.pth")
+    extractor.to(torch.device("cpu"))  # reads the weights, as the peers' set-up does
 
     def statistics(peer: str) -> Statistics:
         chosen = open_extractor("inception", weights=folder / "weights.pth", protocol=peer) if peer else extractor

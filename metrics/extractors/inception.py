@@ -130,8 +130,9 @@ class Inception:
     def to(self, device: torch.device) -> None:
         """Read the weights, unless that is done, and move the network to `device`; raises `InputError`."""
         assert self._plain is not None
+        if device != self._device:
+            self.__dict__.pop("_network", None)
         self._device = device
-        self.__dict__.pop("_network", None)
 
     def prepare(self, image: NDArray[np.uint8]) -> Tensor:
         """RGB uint8 [H, W, 3] → float32 [3, 299, 299], normalised."""
