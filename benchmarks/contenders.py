@@ -334,6 +334,7 @@ def combined_paragone(folder: Path, n: int) -> Contender:
             features="inception",
             weights=folder / "weights.pth",
             protocol=protocol,
+            settings={"kid.subset_size": len(list(reference.iterdir()))},  # as the peer is told below
         )
         return {result.metric: result.value for result in report.results}
 
