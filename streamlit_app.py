@@ -1,5 +1,7 @@
-"""The web UI for `streamlit run streamlit_app.py`; `paragone serve` opens the same pages with the right settings."""
+"""The web UI for `streamlit run streamlit_app.py`; `paragone serve` starts the same server with the right settings."""
 
-from paragone.arena.ui.main import main
+import streamlit as st
 
-main()
+from paragone.arena.ui.server import MIDDLEWARE, PAGES, ROUTES
+
+app = st.App(PAGES, routes=ROUTES, middleware=MIDDLEWARE)

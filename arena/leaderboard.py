@@ -8,23 +8,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from statistics import median
 from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 
-from paragone.arena.elo import fit_elo
+from paragone.arena.elo import ORDER_MATTERS, fit_elo
+from paragone.arena.joint import fit_joint
+from paragone.arena.likelihood import islands
 from paragone.arena.ratings import ALL_RATERS, Ratings
+from paragone.arena.running import BASE, INITIAL, SCALE, K
 from paragone.arena.store import Store
-from paragone.arena.votes import Cells
+from paragone.arena.store_agreement import picture_votes
+from paragone.arena.votes import Cells, fold
 from paragone.data.errors import InputError, NotIdentifiable, UsageError
-from paragone.data.records import GeneratorCard, VoterKind
+from paragone.data.records import GeneratorCard, Price, Sample, VoterKind
 
 SCHEMA = "paragone.leaderboard/1"
 ELO_INTERVAL_VOTES = 50_000  # up to so many votes a board shows Elo's interval, which takes about 10 µs a vote
 PRIOR_SD = 400.0  # rating points; only where the votes alone leave a rating without bound
-Voters = Literal["human", "judge", "all"]
+Voters = Literal["human", "judge", "all", "joint"]
 VOTERS: tuple[Voters, ...] = get_args(Voters)
 METHODS = ("bradley-terry", "davidson", "elo")
 
@@ -42,7 +47,8 @@ RATING_COLUMNS = (
     "n_votes",
     "win_rate",
 )
-CARD_COLUMNS = ("licence", "open_weights", "usd_per_image")
+CARD_COLUMNS = ("licence", "open_weights", "usd_per_image", "usd_per_megapixel", "usd_per_second", "latency_s")
+COST_COLUMNS = CARD_COLUMNS[2:]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,6 +70,7 @@ class Leaderboard:
     elo: Ratings | None
     measures: Measures
     warnings: tuple[str, ...]
+    category: Mapping[str, str] = field(default_factory=dict)  # tag, task: what the prompts were restricted to
 
     def document(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -74,27 +81,136 @@ class Leaderboard:
             elo=self.elo,
             protocols=self.measures.protocols,
             warnings=self.warnings,
+            category=self.category,
         )
 
 
-def store_leaderboard(store: Store, *, voters: Voters, method: str = "bradley-terry") -> Leaderboard:
-    """The board of a store; raises `NotIdentifiable` when the votes determine no ratings even with a weak prior."""
+@dataclass(frozen=True, slots=True)
+class Categories:
+    """What the prompts of a store's votes can be told apart by."""
+
+    tasks: tuple[str, ...]
+    tags: tuple[str, ...]
+
+
+def store_leaderboard(
+    store: Store,
+    *,
+    voters: Voters,
+    method: str = "bradley-terry",
+    tag: str | None = None,
+    task: str | None = None,
+    elo_interval: bool = True,
+) -> Leaderboard:
+    """The board of a store, or of its prompts with a `tag` or of a `task`.
+
+    `voters="joint"` makes the people's ratings sharper by the judges' votes (`fit_joint`). `elo_interval=False` saves
+    the bootstrap beside the other ratings. Raises `NotIdentifiable` when the votes determine no ratings even with a
+    weak prior, and `UsageError` for a method, tag or task that is none.
+    """
     if method not in METHODS:
         raise UsageError(f"method={method!r}: use one of {', '.join(METHODS)}")
-    kind = None if voters == "all" else VoterKind(voters)
-    counts = store.pair_counts(kind)
-    ratings = elo = None
+    if voters == "joint" and method != "bradley-terry":
+        raise UsageError(f"method={method!r}: a joint board of people and judges has Bradley-Terry ratings")
+    wanted = None if tag is None and task is None else _prompts_of(store, tag, task)
+    kind = {"human": VoterKind.HUMAN, "judge": VoterKind.JUDGE, "joint": VoterKind.HUMAN}.get(voters)
+    ratings, elo = _rate(store, voters, kind, method, wanted, elo_interval=elo_interval or method == "elo")
     warnings: list[str] = []
-    if len(counts):
-        votes = store.votes(kind)
-        elo = fit_elo(votes, ci="bootstrap" if len(votes) <= ELO_INTERVAL_VOTES else "none")
-        ratings = elo if method == "elo" else fit_or_prior(method, Cells.from_counts(counts))
+    if ratings is not None:
         if ratings.parameters.get("prior") is not None:
             warnings.append(f"ratings are drawn together by a prior (standard deviation {PRIOR_SD:.0f} points)")
         warnings += ratings.warnings
     measures = measures_by_model(store.metric_results())
-    frame = build_leaderboard(ratings, elo=elo, cards=store.generators(), measures=measures.frame)
-    return Leaderboard(voters, frame, ratings, elo, measures, (*warnings, *measures.warnings))
+    costs = model_costs(store.prices(), store.samples())
+    frame = build_leaderboard(ratings, elo=elo, cards=store.generators(), measures=measures.frame, costs=costs)
+    category = {name: word for name, word in (("tag", tag), ("task", task)) if word is not None}
+    return Leaderboard(voters, frame, ratings, elo, measures, (*warnings, *measures.warnings), category)
+
+
+def _rate(
+    store: Store, voters: Voters, kind: VoterKind | None, method: str, wanted: set[str] | None, *, elo_interval: bool
+) -> tuple[Ratings | None, Ratings | None]:
+    """The ratings of a board and online Elo; None of both without votes."""
+    if wanted is None:
+        columns, points = store.running.elo(kind)
+        rows = columns.counting(kind)
+    else:
+        columns, on_these = store.running.of_prompts(wanted)
+        points, rows = None, columns.counting(kind) & on_these
+    n_votes = int(rows.sum())
+    if not n_votes:
+        return None, None
+    coded = columns.coded(rows)
+    cells = fold(coded)
+    if points is None or (elo_interval and n_votes <= ELO_INTERVAL_VOTES):
+        bootstrap = elo_interval and n_votes <= ELO_INTERVAL_VOTES
+        elo = fit_elo(columns.frame(rows), ci="bootstrap" if bootstrap else "none")
+    else:
+        elo = running_elo(cells, points)
+    if method == "elo":
+        return elo, elo
+    if voters != "joint":
+        return fit_or_prior(method, cells), elo
+    votes = picture_votes(store)
+    if wanted is not None:
+        votes = votes[votes["prompt"].isin(list(wanted))].reset_index(drop=True)
+    return fit_joint(votes, item="item"), elo
+
+
+def running_elo(cells: Cells, points: Mapping[str, float]) -> Ratings:
+    """`fit_elo` of the votes behind `cells`, from the points that a store carries along."""
+    parameters = {"k": K, "scale": SCALE, "base": BASE, "initial": INITIAL, "anchor": None, "both_bad": "tie"}
+    return Ratings.assemble(
+        cells.settle("tie"),
+        np.array([points[model] for model in cells.models]),
+        method="elo",
+        parameters=parameters | {"ties": "half a win each way", "ci": "none"},
+        warnings=tuple(filter(None, (ORDER_MATTERS, islands(cells.settle("tie"))))),
+    )
+
+
+def _prompts_of(store: Store, tag: str | None, task: str | None) -> set[str]:
+    """The ids of the prompts of a category; raises `UsageError` for one that no prompt is of."""
+    prompts = [
+        prompt
+        for prompt in store.prompts()
+        if (tag is None or tag in prompt.tags) and (task is None or prompt.task == task)
+    ]
+    if not prompts:
+        asked = " and ".join(f"{name} {word!r}" for name, word in (("tag", tag), ("task", task)) if word is not None)
+        raise UsageError(f"no prompt has {asked}; the store has {_known(store)}")
+    return {prompt.id for prompt in prompts}
+
+
+def _known(store: Store) -> str:
+    prompts = store.prompts()
+    tags, tasks = sorted({tag for prompt in prompts for tag in prompt.tags}), sorted({str(p.task) for p in prompts})
+    return f"the tags {', '.join(tags) or 'none'} and the tasks {', '.join(tasks) or 'none'}"
+
+
+def board_categories(store: Store) -> Categories:
+    """The tasks and tags of the prompts that votes were given on."""
+    voted = store.voted_prompts()
+    prompts = [prompt for prompt in store.prompts() if prompt.id in voted]
+    tags = sorted({tag for prompt in prompts for tag in prompt.tags})
+    return Categories(tuple(sorted({str(prompt.task) for prompt in prompts})), tuple(tags))
+
+
+def model_costs(prices: Sequence[Price], samples: Sequence[Sample]) -> pd.DataFrame:
+    """What each model costs and how long it takes: the latest price of each unit, the median latency of its samples.
+
+    Index: model. Columns: usd_per_image, usd_per_megapixel, usd_per_second, latency_s; NaN where nothing is known.
+    """
+    table: dict[str, dict[str, float]] = {}
+    for price in sorted(prices, key=lambda price: price.valid_from):
+        table.setdefault(price.model, {})[f"usd_per_{price.unit}"] = float(price.usd)
+    latencies: dict[str, list[float]] = {}
+    for sample in samples:
+        if sample.latency_s is not None:
+            latencies.setdefault(sample.model, []).append(sample.latency_s)
+    for model, seconds in latencies.items():
+        table.setdefault(model, {})["latency_s"] = median(seconds)
+    return pd.DataFrame.from_dict(table, orient="index", columns=list(COST_COLUMNS), dtype=np.float64)
 
 
 def kinds_with_votes(store: Store) -> list[Voters]:
@@ -119,11 +235,12 @@ def build_leaderboard(
     elo: Ratings | None = None,
     cards: Sequence[GeneratorCard] = (),
     measures: pd.DataFrame | None = None,
+    costs: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """One row a model: `RATING_COLUMNS`, `CARD_COLUMNS`, and one column for each column of `measures` (index: model).
 
     Rated models come first, best first; then those without votes, by name, with a missing rank and 0 votes. Missing
-    numbers are NaN or <NA>. `win_rate` is in [0, 1]; `usd_per_image` is a float.
+    numbers are NaN or <NA>. `win_rate` is in [0, 1]. `costs` (see `model_costs`) goes before the price on a card.
     """
     table = {card.name: card for card in cards}
     frame = _rating_rows(ratings, set(table) | set(() if measures is None else measures.index))
@@ -135,8 +252,11 @@ def build_leaderboard(
     known = [table.get(model, GeneratorCard(model)) for model in frame["model"]]
     frame["licence"] = pd.array([card.licence for card in known], dtype="str")
     frame["open_weights"] = pd.array([card.open_weights for card in known], dtype="boolean")
-    prices = [card.usd_per_image for card in known]
-    frame["usd_per_image"] = [math.nan if price is None else float(price) for price in prices]
+    for column in COST_COLUMNS:
+        amounts = costs[column].to_dict() if costs is not None else {}
+        frame[column] = [float(amounts.get(model, math.nan)) for model in frame["model"]]
+    on_card = [math.nan if card.usd_per_image is None else float(card.usd_per_image) for card in known]
+    frame["usd_per_image"] = frame["usd_per_image"].fillna(pd.Series(on_card, dtype=np.float64))
     frame = frame[[*RATING_COLUMNS, *CARD_COLUMNS]]
     if measures is None:
         return frame
@@ -207,6 +327,7 @@ def leaderboard_document(
     elo: Ratings | None = None,
     protocols: Mapping[str, Mapping[str, Any]] | None = None,
     warnings: Sequence[str] = (),
+    category: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The board as JSON values, schema `paragone.leaderboard/1`: the same votes give the same document.
 
@@ -221,6 +342,7 @@ def leaderboard_document(
     return {
         "schema": SCHEMA,
         "voters": voters,
+        **({"category": dict(category)} if category else {}),
         "n_votes": 0 if ratings is None else ratings.n_votes,
         "models": [{str(k): _plain(v) for k, v in row.items()} for row in board.to_dict("records")],
         "measures": {name: dict(protocol) for name, protocol in (protocols or {}).items()},

@@ -58,8 +58,8 @@ def _text(name: str, *, null: bool = False) -> Column[str]:
     return Column(name, TEXT, nullable=null)
 
 
-def _reference(name: str, target: str) -> Column[str]:
-    return Column(name, TEXT, ForeignKey(target), nullable=False)
+def _reference(name: str, target: str, *, null: bool = False) -> Column[str]:
+    return Column(name, TEXT, ForeignKey(target), nullable=null)
 
 
 schema_info = Table("schema_info", metadata, Column("version", Integer, primary_key=True), sqlite_strict=True)
@@ -133,8 +133,8 @@ battles = Table(
     _reference("prompt_id", "prompts.id"),
     _reference("model_a", "generators.name"),  # the side shown as A: this is the side order
     _reference("model_b", "generators.name"),
-    _reference("sample_a", "samples.id"),
-    _reference("sample_b", "samples.id"),
+    _reference("sample_a", "samples.id", null=True),  # none where votes were imported without pictures
+    _reference("sample_b", "samples.id", null=True),
     Column("token_sha256", TEXT, unique=True),  # people's battles only; the token itself is never stored
     _text("voter", null=True),  # who it was issued to
     _text("issued_at", null=True),
@@ -144,6 +144,7 @@ battles = Table(
     _text("policy", null=True),
     CheckConstraint("model_a <> model_b", name="two_models"),
     CheckConstraint("consumed_at IS NULL OR token_sha256 IS NOT NULL", name="consumed"),
+    CheckConstraint("(sample_a IS NULL) = (sample_b IS NULL)", name="samples"),
     sqlite_strict=True,
 )
 
@@ -152,6 +153,9 @@ votes = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=True),  # the order of votes
     _reference("battle_id", "battles.id"),
+    _text("prompt_id"),  # as the battle has them: a board is one pass over this table
+    _text("model_a"),
+    _text("model_b"),
     _text("criterion"),
     _text("winner"),
     _text("voter"),
@@ -174,6 +178,8 @@ Index(
     sqlite_where=votes.c.voter_kind == VoterKind.HUMAN,
     postgresql_where=votes.c.voter_kind == VoterKind.HUMAN,
 )
+
+Index(None, votes.c.voter)
 
 vote_events = Table(
     "vote_events",
@@ -219,6 +225,8 @@ judge_calls = Table(
     Column("score_a", REAL64),
     Column("score_b", REAL64),
     _text("created_at"),
+    _text("cost_usd", null=True),  # a decimal number in words
+    _text("document", null=True),  # how the verdict came about, as JSON: model, template, request, raw replies
     UniqueConstraint("judge", "battle_id", "attempt", "side_order"),
     CheckConstraint("side_order IN ('ab', 'ba')", name="side_order"),
     CheckConstraint("(winner IS NULL) = (status <> 'ok')", name="winner_when_ok"),

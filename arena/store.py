@@ -12,6 +12,7 @@ import random
 import secrets
 import time
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,6 +21,8 @@ import pandas as pd
 from sqlalchemy import Connection, Integer, Select, Table, cast, func, insert, select
 
 from paragone.arena import schema, store_checks, store_votes, vote_events
+from paragone.arena.running import RunningVotes, VoteEffect
+from paragone.arena.store_cursor import rows_of
 from paragone.arena.store_engine import database_target, open_database
 from paragone.arena.store_facts import upsert
 from paragone.arena.store_rows import (
@@ -55,6 +58,7 @@ class Store:
         self.path = target if isinstance(target, Path) else None  # None: on a server
         self._database = open_database(url_or_path, create=create)
         self.name = self._database.name  # as messages call it
+        self.running = RunningVotes(self._database)  # votes as integers and online Elo, kept up with the store
 
     def __enter__(self) -> Self:
         return self
@@ -195,6 +199,10 @@ class Store:
         """All prompts, by id."""
         return [read_prompt(row) for row in self._rows(select(schema.prompts).order_by(schema.prompts.c.id))]
 
+    def voted_prompts(self) -> set[str]:
+        """The ids of the prompts that votes were given on."""
+        return {row.prompt_id for row in self._rows(select(schema.votes.c.prompt_id).distinct())}
+
     def samples(self, *, model: str | None = None, prompt: str | None = None) -> list[Sample]:
         """Samples by model, prompt and seed; of one `model`, or of one `prompt` (its id), when named."""
         table = schema.samples
@@ -224,6 +232,10 @@ class Store:
             return Vote(row.battle_id, Winner(row.winner), row.voter, VoterKind.HUMAN, row.created_at, row.dwell_ms)
         return None
 
+    def vote_effect(self, battle_id: str) -> VoteEffect | None:
+        """What the person's vote on a battle did to the Elo of both models; None without one that counts."""
+        return self.running.effect(battle_id)
+
     def judge_calls(self) -> pd.DataFrame:
         """Every call of a judge, in order.
 
@@ -235,6 +247,22 @@ class Store:
         columns = (battle.model_a, battle.model_b, call.winner, call.judge, call.side_order, call.status, call.reason)
         query = select(*columns, call.attempt, call.battle_id.label("battle"), call.created_at)
         return self._frame(query.join_from(schema.judge_calls, schema.battles).order_by(call.id))
+
+    def judge_details(self, judge: str) -> pd.DataFrame:
+        """Every call of one judge, in order, with what is known of how its verdict came about.
+
+        Columns: battle, side_order, attempt, status, winner, cost_usd (`Decimal`, None when unknown), details (what
+        `Verdict.details` held).
+        """
+        call = schema.judge_calls.c
+        columns = (call.battle_id.label("battle"), call.side_order, call.attempt, call.status, call.winner)
+        query = select(*columns, call.cost_usd, call.document).where(call.judge == judge).order_by(call.id)
+        frame = self._frame(query)
+        frame["cost_usd"] = pd.Series(
+            [None if text is None else Decimal(text) for text in frame["cost_usd"]], dtype=object
+        )
+        frame["details"] = [json.loads(text) if text else {} for text in frame.pop("document")]
+        return frame
 
     def pair_counts(self, kind: VoterKind | None = None) -> pd.DataFrame:
         """Votes summed by model_a, model_b and winner, with their `count`; of one kind of voter, or of both."""
@@ -282,8 +310,7 @@ class Store:
 
     def _frame(self, query: Select[Any]) -> pd.DataFrame:
         with self._database.read() as connection:
-            result = connection.execute(query)
-            return pd.DataFrame(result.all(), columns=list(result.keys()))
+            return pd.DataFrame(rows_of(connection, query), columns=[column.name for column in query.selected_columns])
 
 
 def _count(connection: Connection, table: Table) -> int:

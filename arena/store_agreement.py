@@ -17,7 +17,10 @@ def picture_votes(store: Store) -> pd.DataFrame:
     """
     votes = store.votes()
     one, two = (votes[name].to_numpy(dtype=object) for name in ("sample_a", "sample_b"))
-    item = np.where(one < two, one + " " + two, two + " " + one) if len(votes) else []
+    item = votes["battle"].to_numpy(dtype=object).copy()  # imported without pictures: a battle is all that is known
+    shown = votes["sample_a"].notna().to_numpy(dtype=bool)
+    one, two = one[shown], two[shown]
+    item[shown] = np.where(one < two, one + " " + two, two + " " + one) if one.size else item[shown]
     columns = ["model_a", "model_b", "winner", "voter", "voter_kind", "prompt"]
     return votes[columns].rename(columns={"voter_kind": "kind"}).assign(item=item)
 

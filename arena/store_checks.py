@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Select, func, or_, select
 
 from paragone.arena.chain import EVENT_FACTS, VOTE_FACTS, first_break
 from paragone.arena.schema import battles, pair_counts, vote_events, votes
@@ -24,7 +24,7 @@ def high_water(connection: Connection) -> dict[str, Any]:
 
 def chained_votes() -> Select[Any]:
     """All that the digests of votes cover, in the chain's order."""
-    columns = [(votes.c if name in votes.c else battles.c)[name] for name in VOTE_FACTS]
+    columns = [(votes.c if name not in battles.c or name == "voter" else battles.c)[name] for name in VOTE_FACTS]
     return select(votes.c.id, *columns, votes.c.digest).join_from(votes, battles).order_by(votes.c.id)
 
 
@@ -35,7 +35,15 @@ def problems(connection: Connection) -> list[str]:
         *_broken(connection, "vote event", select(vote_events).order_by(vote_events.c.id), EVENT_FACTS),
         *_wrong_states(connection),
         *_wrong_counts(connection),
+        *_misplaced(connection),
     ]
+
+
+def _misplaced(connection: Connection) -> Iterator[str]:
+    """Votes whose copy of their battle's prompt and models is another."""
+    differ = or_(*(votes.c[name] != battles.c[name] for name in ("prompt_id", "model_a", "model_b")))
+    for vote_id in connection.execute(select(votes.c.id).join_from(votes, battles).where(differ).order_by(votes.c.id)):
+        yield f"vote {vote_id[0]} and its battle disagree on the prompt or the models"
 
 
 def _broken(connection: Connection, what: str, query: Select[Any], facts: tuple[str, ...]) -> Iterator[str]:

@@ -7,6 +7,7 @@ together or not at all.
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 import secrets
 from collections import Counter, defaultdict
@@ -22,10 +23,11 @@ from paragone.arena.chain import GENESIS, VOTE_FACTS, link
 from paragone.arena.dialects import insert_into
 from paragone.arena.matchmaking import POLICY, Cell, Pair, draw_pair, informative_propensities
 from paragone.arena.schema import battles, judge_calls, pair_counts, prompts, samples, vote_state, votes
+from paragone.arena.store_cursor import rows_of
 from paragone.arena.store_rows import Values, battle_values, read_battle, read_prompt, read_sample
 from paragone.arena.vote_events import count_cells
 from paragone.data.errors import InputError, VoteRefused
-from paragone.data.records import Battle, Judgement, Prompt, Sample, Status, Vote, VoterKind
+from paragone.data.records import Battle, Judgement, Prompt, Sample, Status, Verdict, Vote, VoterKind
 
 CRITERION = "overall"
 REFRESH = 100  # the pairs' propensities are computed anew when the votes have grown by one in so many
@@ -88,17 +90,20 @@ def _cells_of_people(connection: Connection) -> dict[Cell, int]:
 
 def _draw_samples(connection: Connection, pair: Pair, rng: random.Random) -> tuple[Sample, Sample]:
     """One sample of each model for a shared prompt, drawn uniformly; of the same seed where the two share one."""
-    by_prompt: dict[str, dict[str, list[Sample]]] = defaultdict(lambda: defaultdict(list))
-    query = select(samples).where(samples.c.model.in_(pair)).order_by(samples.c.prompt_id, samples.c.seed)
-    for row in connection.execute(query):
-        by_prompt[row.prompt_id][row.model].append(read_sample(row))
-    shared = [models for models in by_prompt.values() if len(models) == 2]
-    mine, theirs = rng.choice([(models[pair[0]], models[pair[1]]) for models in shared])
-    seeds = sorted({sample.seed for sample in mine} & {sample.seed for sample in theirs})
-    if not seeds:
-        return rng.choice(mine), rng.choice(theirs)
-    seed = rng.choice(seeds)
-    return next(s for s in mine if s.seed == seed), next(s for s in theirs if s.seed == seed)
+    sample = samples.c
+    by_prompt: dict[str, dict[str, list[tuple[int, str]]]] = defaultdict(lambda: defaultdict(list))
+    query = select(sample.prompt_id, sample.model, sample.seed, sample.id).where(sample.model.in_(pair))
+    for prompt, model, seed, name in rows_of(connection, query.order_by(sample.prompt_id, sample.seed)):
+        by_prompt[prompt][model].append((seed, name))
+    mine, theirs = rng.choice([(m[pair[0]], m[pair[1]]) for m in by_prompt.values() if len(m) == 2])
+    seeds = sorted({seed for seed, _ in mine} & {seed for seed, _ in theirs})
+    if seeds:
+        drawn = rng.choice(seeds)
+        names = [next(name for seed, name in side if seed == drawn) for side in (mine, theirs)]
+    else:
+        names = [rng.choice(side)[1] for side in (mine, theirs)]
+    found = {row.id: read_sample(row) for row in connection.execute(select(samples).where(sample.id.in_(names)))}
+    return found[names[0]], found[names[1]]
 
 
 def insert_issued(connection: Connection, battle: Battle, *, voter: str, propensity: float) -> IssuedBattle:
@@ -148,7 +153,7 @@ def insert_votes(connection: Connection, new: Sequence[Vote], written_at: str) -
     """Add votes on stored battles to the end of the chain, in order, and count each for its pair."""
     if not new:
         return
-    fought = _battle_facts(connection, {vote.battle_id for vote in new})
+    fought = battle_facts(connection, {vote.battle_id for vote in new})
     rows, previous = [], chain_head(connection)
     for vote in new:
         row = {
@@ -160,8 +165,9 @@ def insert_votes(connection: Connection, new: Sequence[Vote], written_at: str) -
             "dwell_ms": vote.dwell_ms,
             "created_at": vote.created_at or written_at,
         }
-        previous = link(previous, row | fought[vote.battle_id], VOTE_FACTS)
-        rows.append(row | {"digest": previous})
+        facts = fought[vote.battle_id]
+        previous = link(previous, row | facts, VOTE_FACTS)
+        rows.append(row | {name: facts[name] for name in ("prompt_id", "model_a", "model_b")} | {"digest": previous})
     connection.execute(insert(votes), rows)
     sides = {battle: (facts["model_a"], facts["model_b"]) for battle, facts in fought.items()}
     count_cells(
@@ -176,12 +182,12 @@ def select_votes(*, excluded: bool) -> Select[Any]:
     out = func.coalesce(state.excluded, 0)
     query = (
         select(
-            battle.model_a,
-            battle.model_b,
+            vote.model_a,
+            vote.model_b,
             func.coalesce(state.winner, vote.winner).label("winner"),
             vote.voter,
             vote.voter_kind,
-            battle.prompt_id.label("prompt"),
+            vote.prompt_id.label("prompt"),
             vote.created_at,
             vote.battle_id.label("battle"),
             vote.id,
@@ -207,7 +213,7 @@ def chain_head(connection: Connection) -> str:
     return connection.execute(last).scalar_one_or_none() or GENESIS
 
 
-def _battle_facts(connection: Connection, battle_ids: set[str]) -> dict[str, Values]:
+def battle_facts(connection: Connection, battle_ids: set[str]) -> dict[str, Values]:
     """What the digest of a vote covers of its battle."""
     names = ("prompt_id", "model_a", "model_b", "sample_a", "sample_b")
     query = select(battles.c.id, *(battles.c[name] for name in names)).where(battles.c.id.in_(battle_ids))
@@ -273,9 +279,15 @@ def _call_rows(judgement: Judgement, *, judge: str, attempt: int, at: str) -> li
             "score_a": None if verdict.scores is None else verdict.scores[0],
             "score_b": None if verdict.scores is None else verdict.scores[1],
             "created_at": at,
+            "cost_usd": None if verdict.cost_usd is None else f"{verdict.cost_usd:f}",
+            "document": None if not verdict.details else _document(verdict),
         }
         for side_order, verdict in zip(("ab", "ba"), judgement.verdicts, strict=False)
     ]
+
+
+def _document(verdict: Verdict) -> str:
+    return json.dumps(verdict.details, ensure_ascii=False, allow_nan=False, default=str)
 
 
 def _insert_battles(connection: Connection, new: Mapping[str, Battle]) -> None:

@@ -14,7 +14,8 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select, upda
 
 from paragone.arena.chain import EVENT_FACTS, GENESIS, EventKind, link
 from paragone.arena.dialects import insert_into
-from paragone.arena.schema import battles, pair_counts, vote_events, vote_state, votes
+from paragone.arena.schema import pair_counts, vote_events, vote_state, votes
+from paragone.arena.store_cursor import insert_rows
 from paragone.data.errors import InputError
 from paragone.data.records import Winner
 
@@ -116,16 +117,24 @@ def derive_states(connection: Connection) -> dict[int, VoteState]:
 
 def derive_counts(connection: Connection) -> Counter[Cell]:
     """`pair_counts` as the votes and their states make it."""
-    battle = battles.c
     winner = func.coalesce(vote_state.c.winner, votes.c.winner)
-    keys = (battle.model_a, battle.model_b, winner, votes.c.voter_kind, votes.c.criterion)
+    keys = (votes.c.model_a, votes.c.model_b, winner, votes.c.voter_kind, votes.c.criterion)
     query = (
         select(*keys, func.count())
-        .select_from(votes.join(battles).outerjoin(vote_state))
+        .select_from(votes.outerjoin(vote_state))
         .where(func.coalesce(vote_state.c.excluded, 0) == 0)
         .group_by(*keys)
     )
     return Counter({(row[0], row[1], row[2], row[3], row[4]): int(row[5]) for row in connection.execute(query)})
+
+
+def derive_again(connection: Connection) -> None:
+    """Make `vote_state` and `pair_counts` anew from the facts."""
+    connection.execute(delete(vote_state))
+    _store_states(connection, derive_states(connection))
+    connection.execute(delete(pair_counts))
+    rows = [(*cell, count) for cell, count in derive_counts(connection).items()]
+    insert_rows(connection, pair_counts, (*CELL, "count"), rows)
 
 
 def count_cells(connection: Connection, cells: Mapping[Cell, int]) -> None:
@@ -143,16 +152,15 @@ def count_cells(connection: Connection, cells: Mapping[Cell, int]) -> None:
 
 
 def _given_cells(connection: Connection, ids: set[int]) -> dict[int, Cell]:
-    vote, battle = votes.c, battles.c
-    query = (
-        select(vote.id, battle.model_a, battle.model_b, vote.winner, vote.voter_kind, vote.criterion)
-        .join_from(votes, battles)
-        .where(vote.id.in_(ids))
-    )
+    vote = votes.c
+    query = select(vote.id, vote.model_a, vote.model_b, vote.winner, vote.voter_kind, vote.criterion)
+    query = query.where(vote.id.in_(ids))
     return {row[0]: (row[1], row[2], row[3], row[4], row[5]) for row in connection.execute(query)}
 
 
 def _store_states(connection: Connection, states: Mapping[int, VoteState]) -> None:
+    if not states:
+        return
     connection.execute(delete(vote_state).where(vote_state.c.vote_id.in_(states)))
     connection.execute(
         insert(vote_state),

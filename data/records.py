@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from enum import StrEnum
@@ -172,6 +173,8 @@ class Verdict:
     reason: str = ""
     judge: str = ""
     scores: tuple[float, float] | None = None  # of side A and side B, in the judge's own units
+    details: Mapping[str, Any] = field(default_factory=dict, compare=False)  # how it came about: what JSON can hold
+    cost_usd: Decimal | None = None  # paid for it now: 0 when it came from a cache, None when the price is unknown
 
     def __post_init__(self) -> None:
         if (self.winner is None) == (self.status is Status.OK):
@@ -187,6 +190,8 @@ class Verdict:
             reason=self.reason,
             judge=self.judge,
             scores=self.scores[::-1] if self.scores else None,
+            details=self.details,
+            cost_usd=self.cost_usd,
         )
 
 

@@ -1,181 +1,155 @@
 """The battle page: two pictures without names, one vote, then the names.
 
-What is on the page follows from the store alone: a battle whose vote is stored is revealed, any other is blind. The
-vote's callback takes all it needs as arguments, and the buttons carry the battle's id in their keys, so that a second
-key press, or one meant for the battle before, can never count for a pair that the voter has not seen.
+What is on the page follows from the store alone: a battle whose vote is stored is revealed, any other is blind. An
+answer carries its battle's id, and the widget's key does too, so that a second key press, or one meant for the battle
+before, can never count for a pair that the voter has not seen.
+
+The next battle is drawn while the voter looks at this one, and its pictures are fetched while the names are read. It is
+marked as shown only when it is.
 """
 
 from __future__ import annotations
 
 import logging
-import secrets
 import time
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import streamlit as st
 
-from paragone.arena.elo import elo_update, expected_score, fit_elo
+from paragone.arena.own_votes import take_back, voter_record
 from paragone.arena.store import IssuedBattle, Store
-from paragone.arena.ui.pictures import read_sample_picture, same_box, to_data_uri, to_png
+from paragone.arena.ui.battle_widget import VOTES, Answer, Shown, answer_of, mount, parse_answer
+from paragone.arena.ui.identity import current_voter
+from paragone.arena.ui.limits import refusal
+from paragone.arena.ui.media import media_url
 from paragone.arena.ui.reading import OpenProject
-from paragone.data.errors import InputError, UnreadableImage, VoteRefused
-from paragone.data.records import Sample, Vote, VoterKind, Winner
+from paragone.arena.ui.reveal import ENOUGH_VOTES, reveal
+from paragone.data.errors import InputError, VoteRefused
+from paragone.data.records import Winner
 
-BATTLE_PX = 860
 FASTEST_MS = 400  # an answer quicker than this was not meant for these pictures: it is not taken
-INITIAL_ELO = 1000.0
-SCORE_OF_A = {Winner.MODEL_A: 1.0, Winner.MODEL_B: 0.0, Winner.TIE: 0.5, Winner.BOTH_BAD: 0.5}
-VERDICTS = {
-    Winner.MODEL_A: "You chose A.",
-    Winner.MODEL_B: "You chose B.",
-    Winner.TIE: "You called it a tie.",
-    Winner.BOTH_BAD: "You called both bad.",
-}
+UNDO_S = 60.0
+TOO_FAST = "That was quicker than a look at both pictures; please vote again."
+TAKEN_BACK = "You took this vote back. It stays in the log and does not count."
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Round:
-    """The battle in front of this visitor, and since when."""
+    """The battle in front of this visitor. Callbacks change it in place, which no rerun can come between."""
 
     issued: IssuedBattle
-    shown_at: float  # time.monotonic(), s
     key: str  # of the project that issued it
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What one vote did to a model's Elo."""
-
-    before: float
-    after: float
-    expected: float  # score in [0, 1]
+    shown_at: float | None = None  # time.monotonic(), s
+    voted_at: float | None = None
+    revealed: bool = False
+    turn: int = 0  # answers dealt with
+    notice: str = ""
+    over: bool = False
+    following: IssuedBattle | None = None
 
 
 def show(project: OpenProject) -> None:
     """Draw the page."""
-    voter = _voter()
+    voter = current_voter()
     try:
         round_ = _current_round(project, voter)
-    except InputError as error:
-        st.info("There is no battle to show yet.", icon=":material/hourglass_empty:")
+    except (InputError, VoteRefused) as error:
+        st.info("There is no battle to show now.", icon=":material/hourglass_empty:")
         st.text(str(error))
+        st.button("Try again", key="try-again")
         return
+    vote = None if round_.shown_at is None else project.store.human_vote(round_.issued.battle.id)
+    round_.revealed = vote is not None
+    with st.container(key="battle"):
+        mount(
+            _what_to_show(project, round_, voter, None if vote is None else vote.winner),
+            partial(_act, project, round_, voter),
+        )
+    if round_.shown_at is None:
+        round_.shown_at = time.monotonic()
+        project.store.mark_shown(round_.issued.token)
+    if round_.following is None:
+        round_.following = _draw_ahead(project.store, voter)
+
+
+def _what_to_show(project: OpenProject, round_: Round, voter: str, winner: Winner | None) -> Shown:
     issued = round_.issued
-    vote = project.store.human_vote(issued.battle.id)
-    try:
-        left, right = _data_uris(str(project.folder), issued.sample_a, issued.sample_b)
-    except UnreadableImage as error:
-        log.error("battle %s: %s", issued.battle.id, error)  # the page must not say which model's file it is
-        st.error(
-            "A picture of this battle cannot be read. The server's log says which.", icon=":material/broken_image:"
-        )
-        _next_button(issued, "Another battle")
-        return
-    with st.container(horizontal_alignment="center"), st.container(key="battle", width=BATTLE_PX):
-        st.caption("Which picture answers the prompt better?" if vote is None else "The prompt was")
-        st.container(key="prompt").text(issued.prompt.text)
-        if vote is None:
-            _draw_blind(project.store, round_, voter, left, right)
-        else:
-            _draw_revealed(project, issued, vote, left, right)
-
-
-def _draw_blind(store: Store, round_: Round, voter: str, left: str, right: str) -> None:
-    side_a, side_b = st.columns(2, wrap=False)
-    side_a.image(left, alt="Picture A", width="stretch")
-    side_b.image(right, alt="Picture B", width="stretch")
-    choices = (
-        (side_a, Winner.MODEL_A, "A is better", "a"),
-        (side_b, Winner.MODEL_B, "B is better", "b"),
-        (side_a, Winner.TIE, "Tie", "t"),
-        (side_b, Winner.BOTH_BAD, "Both bad", "x"),
+    a, b = issued.sample_a, issued.sample_b
+    revealed = following = None
+    if winner is not None:
+        effect = project.store.vote_effect(issued.battle.id)
+        since = UNDO_S if round_.voted_at is None else time.monotonic() - round_.voted_at
+        undo_ms = max(0, int(1000 * (UNDO_S - since)))
+        record = voter_record(project.store, voter, enough=ENOUGH_VOTES)
+        revealed = reveal(project.store, project.folder, issued, winner, effect, record, undo_ms=undo_ms)
+        following = round_.following
+    return Shown(
+        battle=issued.battle.id,
+        turn=round_.turn,
+        question="Which answers the prompt better?" if winner is None else "The prompt was",
+        prompt=issued.prompt.text,
+        media=(media_url(issued.token, "a"), media_url(issued.token, "b")),
+        source=media_url(issued.token, "s") if issued.prompt.source else None,
+        same_size=(a.width, a.height) == (b.width, b.height),
+        dwell_ms=FASTEST_MS,
+        notice=round_.notice,
+        reveal=revealed,
+        next=None if following is None else (media_url(following.token, "a"), media_url(following.token, "b")),
     )
-    for side, winner, label, key in choices:
-        side.button(
-            label,
-            key=f"{winner}-{round_.issued.battle.id}",
-            on_click=_vote,
-            args=(store, round_.issued.token, winner, voter, round_.shown_at),
-            shortcut=key,
-            type="primary" if winner in (Winner.MODEL_A, Winner.MODEL_B) else "secondary",
-            width="stretch",
-        )
-    store.mark_shown(round_.issued.token)
 
 
-def _vote(store: Store, token: str, winner: Winner, voter: str, shown_at: float) -> None:
-    dwell_ms = int(1000 * (time.monotonic() - shown_at))
-    if dwell_ms < FASTEST_MS:
-        st.toast("That was quicker than a look at both pictures; please vote again.")
+def _act(project: OpenProject, round_: Round, voter: str) -> None:
+    """Do what was pressed. Nothing here touches the session after the vote is stored."""
+    answer = parse_answer(answer_of(round_.issued.battle.id))
+    round_.turn += 1
+    round_.notice = ""
+    if answer is None or answer.battle != round_.issued.battle.id or round_.shown_at is None:
+        log.warning("an answer that no page of ours gives was ignored")
         return
     try:
-        store.record_vote(token, winner, voter=voter, dwell_ms=dwell_ms)
+        _obey(project.store, round_, voter, answer)
     except VoteRefused as error:
-        log.info("vote refused: %s", error)  # a second press: the page shows what the first one did
+        log.info("refused: %s", error)  # mostly a second press: the page shows what the first one did
+        round_.notice = str(error)
 
 
-def _draw_revealed(project: OpenProject, issued: IssuedBattle, vote: Vote, left: str, right: str) -> None:
-    changes = _elo_changes(project, issued)
-    sides = st.columns(2, wrap=False)
-    models = (issued.battle.model_a, issued.battle.model_b)
-    for side, picture, letter, model, change in zip(sides, (left, right), "AB", models, changes, strict=True):
-        side.image(picture, alt=f"Picture {letter}", width="stretch")
-        side.container(key=f"name-{letter}").text(f"{letter}: {model}")
-        moved = round(change.after - change.before, 1)
-        side.metric(
-            "Elo",
-            f"{change.after:.1f}",
-            f"{moved:+.1f} from {change.before:.1f}" if moved else f"still {change.before:.1f}",
-            delta_arrow="auto" if moved else "off",
-            delta_color="normal" if moved else "off",
-        )
-    expected = " and ".join(f"{100 * change.expected:.0f} %" for change in changes)
-    st.caption(f"{VERDICTS[vote.winner]} Before your vote, A and B were expected to score {expected}.")
-    _next_button(issued, "Next battle")
-
-
-def _next_button(issued: IssuedBattle, label: str) -> None:
-    st.button(
-        label, key=f"next-{issued.battle.id}", on_click=_forget_round, shortcut="n", type="primary", width="stretch"
-    )
-
-
-def _forget_round() -> None:
-    st.session_state.pop("round", None)
+def _obey(store: Store, round_: Round, voter: str, answer: Answer) -> None:
+    battle = round_.issued.battle.id
+    if answer.act in VOTES:
+        dwell_ms = min(answer.dwell_ms, int(1000 * (time.monotonic() - (round_.shown_at or 0.0))))
+        refused = TOO_FAST if dwell_ms < FASTEST_MS else refusal("vote")
+        if refused:
+            raise VoteRefused(refused)
+        store.record_vote(round_.issued.token, Winner(answer.act), voter=voter, dwell_ms=dwell_ms)
+        round_.voted_at = time.monotonic()
+    elif answer.act == "undo":
+        take_back(store, battle, voter=voter, within_s=UNDO_S)
+        round_.notice = TAKEN_BACK
+    else:  # skip a blind one, or go on from a revealed one
+        round_.over = (answer.act == "next") == round_.revealed
 
 
 def _current_round(project: OpenProject, voter: str) -> Round:
     round_: Round | None = st.session_state.get("round")
-    if round_ is None or round_.key != project.key:
-        round_ = Round(project.store.issue_battle(voter), time.monotonic(), project.key)
-        st.session_state["round"] = round_
+    if round_ is not None and not round_.over and round_.key == project.key:
+        return round_
+    ahead = round_.following if round_ is not None and round_.key == project.key else None
+    round_ = Round(ahead or _issue(project.store, voter), project.key)
+    st.session_state["round"] = round_
     return round_
 
 
-def _voter() -> str:
-    """A name for this visitor that says nothing about them; a reload makes a new one."""
-    if "voter" not in st.session_state:
-        st.session_state["voter"] = f"guest-{secrets.token_hex(6)}"
-    return str(st.session_state["voter"])
+def _issue(store: Store, voter: str) -> IssuedBattle:
+    refused = refusal("battle")
+    if refused:
+        raise VoteRefused(refused)
+    return store.issue_battle(voter)
 
 
-def _elo_changes(project: OpenProject, issued: IssuedBattle) -> tuple[Change, Change]:
-    """Both models' Elo over the votes of people before and after this battle's vote."""
-    votes = project.store.votes(VoterKind.HUMAN)
-    place = int((votes["battle"] == issued.battle.id).to_numpy().argmax())
-    earlier = votes.iloc[:place]
-    ratings = fit_elo(earlier) if place else None
-    elo = {} if ratings is None else dict(zip(ratings.models, ratings.rating.tolist(), strict=True))
-    before_a, before_b = (elo.get(m, INITIAL_ELO) for m in (issued.battle.model_a, issued.battle.model_b))
-    score = SCORE_OF_A[Winner(votes["winner"].iloc[place])]
-    after_a, after_b = elo_update(before_a, before_b, score)
-    expected = expected_score(before_a, before_b)
-    return Change(before_a, after_a, expected), Change(before_b, after_b, 1 - expected)
-
-
-@st.cache_data(max_entries=8, show_spinner=False)
-def _data_uris(folder: str, sample_a: Sample, sample_b: Sample) -> tuple[str, str]:
-    a, b = same_box([read_sample_picture(Path(folder), sample) for sample in (sample_a, sample_b)])
-    return to_data_uri(to_png(a)), to_data_uri(to_png(b))
+def _draw_ahead(store: Store, voter: str) -> IssuedBattle | None:
+    try:
+        return _issue(store, voter)
+    except (InputError, VoteRefused):
+        return None  # the next page says why

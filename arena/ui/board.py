@@ -1,35 +1,74 @@
-"""The leaderboard page: ratings with their intervals, drawn and as a table."""
+"""The leaderboard page: ratings with their intervals, drawn and as a table, filtered as the address says."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import altair as alt
 import pandas as pd
 import streamlit as st
 from streamlit.elements.lib.column_types import ColumnConfig
 
-from paragone.arena.leaderboard import Leaderboard, Voters, leaderboard_csv, rank_text
+from paragone.arena.leaderboard import Leaderboard, Voters, is_missing, leaderboard_csv, rank_text, store_leaderboard
+from paragone.arena.ui.filters import METHOD_LABELS, Filters, draw_filters
 from paragone.arena.ui.reading import OpenProject
+from paragone.data.errors import ParagoneError
+from paragone.data.records import GeneratorCard
 
 LABELS: dict[Voters, str] = {"human": "People", "judge": "Judges", "all": "Both, mixed"}
+WHOSE = {
+    "human": "people",
+    "judge": "judges",
+    "joint": "people, sharpened by those of judges",
+    "all": "people and judges together",
+}
 ROW_PX = 34
 MODEL_PX = 150
 INK = "#6f6ee8"  # of marks: legible on light and on dark
 FEW_VOTES = 30  # of a model: a rating from fewer is preliminary
+DRAWN_MODELS = 40  # at most, in the chart; the table has them all
+TABLE_ROWS = 20  # of a table that is as high as its rows
+CARD_FACTS = ("provider", "version", "released")
+PRICES = {
+    "usd_per_image": "USD per image",
+    "usd_per_megapixel": "USD per megapixel",
+    "usd_per_second": "USD per second",
+}
 
 
 def show(project: OpenProject) -> None:
     """Draw the page."""
-    board = project.board(choose_voters(project, key="board-voters"))
+    filters = draw_filters(project, page="board")
+    board = open_board(project, filters)
+    if board is None:
+        return
+    seen = filters.rows(board.frame)
     if board.ratings is None:
         st.info("No votes yet: the first one makes a leaderboard.", icon=":material/how_to_vote:")
     else:
-        st.caption(describe(board))
-        st.altair_chart(interval_chart(board.frame), width="stretch")
-    _draw_table(board)
-    _draw_downloads(board)
+        st.text(describe(board))
+        if seen["rating"].notna().any():
+            st.altair_chart(interval_chart(seen.head(DRAWN_MODELS)), width="stretch", alt="Ratings with 95 % intervals")
+    if seen.empty and not board.frame.empty:
+        st.info(f"None of the {len(board.frame)} models is left by these filters.", icon=":material/filter_alt:")
+    else:
+        if len(seen) < len(board.frame):
+            st.caption(f"{len(seen)} of {len(board.frame)} models; ranks are those among all.")
+        _draw_table(board, seen, {card.name: card for card in project.generators()})
+    _draw_downloads(project, filters)
     show_notes(board)
+
+
+def open_board(project: OpenProject, filters: Filters) -> Leaderboard | None:
+    """The board that the filters ask for; what hinders it is said on the page, and gives None."""
+    try:
+        return project.board(filters.board_voters, method=filters.method, tag=filters.tag, task=filters.task)
+    except ParagoneError as error:
+        st.warning("These votes give no ratings.", icon=":material/help:")
+        st.text(str(error))
+        return None
 
 
 def choose_voters(project: OpenProject, *, key: str) -> Voters:
@@ -46,11 +85,14 @@ def choose_voters(project: OpenProject, *, key: str) -> Voters:
 
 def describe(board: Leaderboard) -> str:
     """One line on what the ratings are."""
-    n = board.ratings.n_votes if board.ratings else 0
-    whose = {"human": "people", "judge": "judges", "all": "people and judges together"}[board.voters]
+    ratings = board.ratings
+    n = ratings.n_votes if ratings else 0
+    method = METHOD_LABELS.get(ratings.method, "Bradley-Terry") if ratings else "No"
+    intervals = "" if ratings is None or ratings.rating_lower is None else " with 95 % intervals"
     few = int((board.frame["n_votes"] < FEW_VOTES).sum())
     preliminary = f" {few} of {len(board.frame)} models have fewer than {FEW_VOTES} votes: preliminary." if few else ""
-    return f"{n:,} vote{'s' * (n != 1)} of {whose}. Bradley-Terry ratings with 95 % intervals.{preliminary}"
+    of = "".join(f", on prompts of the {kind} {name!r}" for kind, name in board.category.items())
+    return f"{n:,} vote{'s' * (n != 1)} of {WHOSE[board.voters]}{of}. {method} ratings{intervals}.{preliminary}"
 
 
 def show_notes(board: Leaderboard) -> None:
@@ -61,12 +103,40 @@ def show_notes(board: Leaderboard) -> None:
                 st.text(warning)
 
 
+def tied_groups(frame: pd.DataFrame) -> list[str]:
+    """[M] a letter for each group of rated models whose rank intervals overlap with the group's best; "" of no rating.
+
+    Going down the board, a model whose interval reaches that of the group's first model is tied with it; the next one
+    that does not begins a group of its own. So two models of one group may not be told apart, and two models of
+    different groups may still be neighbours that overlap.
+    """
+    names, best, letter = [], float("inf"), 0
+    for lower, upper in zip(frame["rating_lower"], frame["rating_upper"], strict=True):
+        if pd.isna(upper):
+            names.append("")
+            continue
+        if upper < best:
+            best, letter = lower, letter + 1
+        names.append(_letter(letter))
+    return names
+
+
+def _letter(n: int) -> str:
+    """1 → A, 26 → Z, 27 → AA."""
+    text = ""
+    while n:
+        n, digit = divmod(n - 1, 26)
+        text = chr(65 + digit) + text
+    return text
+
+
 def interval_chart(frame: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
-    """Ratings as points with their 95 % intervals, best first; models without votes are left out."""
+    """Ratings as points with their 95 % intervals, best first; hollow where preliminary, absent without votes."""
     columns = ["model", "rating", "rating_lower", "rating_upper", "n_votes"]
     rated = frame.loc[frame["rating"].notna(), columns]
+    rated = rated.assign(standing=["preliminary" if n < FEW_VOTES else "settled" for n in rated["n_votes"]])
     order = list(rated["model"])
-    axis = alt.Axis(labelLimit=150, ticks=False, domain=False)
+    axis = alt.Axis(labelLimit=130, labelOverlap=False, labelBound=False, labelFlush=False, ticks=False, domain=False)
     scale = alt.Scale(zero=False, nice=True)
     base = alt.Chart(rated).encode(
         y=alt.Y("model:N", sort=order, title=None, axis=axis),
@@ -79,68 +149,101 @@ def interval_chart(frame: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
         ],
     )
     rule = base.mark_rule(strokeWidth=3, opacity=0.5, color=INK).encode(
-        x=alt.X("rating_lower:Q", scale=scale, title="rating", axis=alt.Axis(tickCount=7, format="d")),
+        x=alt.X(
+            "rating_lower:Q", scale=scale, title="rating", axis=alt.Axis(tickCount=7, format="d", labelFlush=False)
+        ),
         x2="rating_upper:Q",
     )
-    point = base.mark_point(filled=True, size=110, opacity=1, color=INK).encode(
-        x=alt.X("rating:Q", scale=scale, title="rating")
+    point = base.mark_point(size=110, opacity=1, color=INK).encode(
+        x=alt.X("rating:Q", scale=scale, title="rating"),
+        fill=alt.condition("datum.standing == 'settled'", alt.value(INK), alt.value("transparent")),
     )
-    return alt.layer(rule, point).properties(height=alt.Step(ROW_PX))
+    return alt.layer(rule, point).properties(height=alt.Step(ROW_PX if len(rated) <= TABLE_ROWS else 20))
 
 
-def _draw_table(board: Leaderboard) -> None:
-    frame = board.frame
+def _draw_table(board: Leaderboard, seen: pd.DataFrame, cards: dict[str, GeneratorCard]) -> None:
+    known = [cards.get(model, GeneratorCard(model)) for model in seen["model"]]
+    groups = dict(zip(board.frame["model"], tied_groups(board.frame), strict=True))
+    intervals = seen["rating_lower"].notna().any()
     table = pd.DataFrame(
         {
-            "rank": [rank_text(row) for row in frame.to_dict("records")],
-            "model": frame["model"],
-            "rating": frame["rating"],
-            "± 95 %": (frame["rating_upper"] - frame["rating_lower"]) / 2,
-            "Elo": frame["elo"],
-            "votes": frame["n_votes"],
-            "win %": 100 * frame["win_rate"],
+            "rank": [rank_text(row) for row in seen.to_dict("records")],
+            "model": seen["model"],
+            "rating": seen["rating"],
+            "± 95 %": (seen["rating_upper"] - seen["rating_lower"]) / 2,
+            "95 % interval": [_interval(row) for row in seen.to_dict("records")],
+            "tied": [groups[model] for model in seen["model"]],
+            "Elo": seen["elo"],
+            "votes": seen["n_votes"],
+            "win %": 100 * seen["win_rate"],
+            "standing": ["preliminary" if 0 < n < FEW_VOTES else "" for n in seen["n_votes"]],
         }
     )
-    extra = frame[[*board.measures.frame.columns, "licence", "open_weights", "usd_per_image"]].dropna(
-        axis="columns", how="all"
-    )
-    numbers: dict[str, ColumnConfig] = {
-        name: st.column_config.NumberColumn(format="%.3g") for name in board.measures.frame.columns
-    }
+    if not intervals:
+        table = table.drop(columns=["± 95 %", "95 % interval", "tied"])
+    if not (table["standing"] != "").any():
+        table = table.drop(columns="standing")
+    frame = seen.copy()
+    for name in CARD_FACTS:
+        frame[name] = [getattr(card, name) or None for card in known]
+    extra = [*board.measures.frame.columns, "licence", "open_weights", *PRICES, "latency_s", *CARD_FACTS]
     st.dataframe(
-        table.join(extra),
+        table.join(frame[[name for name in extra if name in frame]].dropna(axis="columns", how="all")),
         hide_index=True,
         row_height=ROW_PX,
         placeholder="–",
-        height=(len(table) + 1) * ROW_PX + 3 if len(table) <= 20 else "auto",
-        column_config=numbers
-        | {
-            "rank": st.column_config.TextColumn(
-                width="small", help="best and worst rank that the intervals leave open"
-            ),
-            "model": st.column_config.TextColumn(pinned=True, width=MODEL_PX),
-            "rating": st.column_config.NumberColumn(format="%.0f"),
-            "± 95 %": st.column_config.NumberColumn(format="%.0f"),
-            "Elo": st.column_config.NumberColumn(format="%.0f", help="online Elo: depends on the order of the votes"),
-            "win %": st.column_config.NumberColumn(format="%.0f", help="a tie counts as half a win"),
-            "licence": st.column_config.TextColumn(),
-            "open_weights": st.column_config.CheckboxColumn("open weights"),
-            "usd_per_image": st.column_config.NumberColumn("USD per image", format="%.4f"),
-        },
+        height=(len(table) + 1) * ROW_PX + 3 if len(table) <= TABLE_ROWS else (TABLE_ROWS + 1) * ROW_PX,
+        column_config=_columns(list(board.measures.frame.columns)),
     )
 
 
-def _draw_downloads(board: Leaderboard) -> None:
-    document = json.dumps(board.document(), indent=2, ensure_ascii=False, allow_nan=False)
+def _interval(row: Mapping[Any, Any]) -> str | None:
+    lower, upper = row["rating_lower"], row["rating_upper"]
+    return None if is_missing(lower) else f"{lower:.0f} – {upper:.0f}"
+
+
+def _columns(measures: list[str]) -> dict[str, ColumnConfig]:
+    number, text = st.column_config.NumberColumn, st.column_config.TextColumn
+    config: dict[str, ColumnConfig] = {name: number(format="%.3g") for name in measures}
+    return config | {
+        "rank": text(width="small", help="best and worst rank that the intervals leave open"),
+        "model": text(pinned=True, width=MODEL_PX),
+        "rating": number(format="%.0f"),
+        "± 95 %": number(format="%.0f", help="half the width of the 95 % interval"),
+        "tied": text(width="small", help="models with the same letter are not told apart from the best of them"),
+        "Elo": number(format="%.0f", help="online Elo: depends on the order of the votes"),
+        "win %": number(format="%.0f", help="a tie counts as half a win"),
+        "standing": text(help=f"preliminary: fewer than {FEW_VOTES} votes"),
+        "licence": text(),
+        "open_weights": st.column_config.CheckboxColumn("open weights"),
+        "latency_s": number("latency, s", format="%.2f", help="median over the stored samples"),
+        "provider": text(),
+        "version": text(),
+        "released": text(),
+        **{name: number(label, format="%.4f") for name, label in PRICES.items()},
+    }
+
+
+def _draw_downloads(project: OpenProject, filters: Filters) -> None:
+    """The whole board, as `paragone leaderboard --csv` and `--json` write it; made when it is asked for."""
+
+    def board() -> Leaderboard:
+        voters = filters.board_voters
+        return store_leaderboard(
+            project.store, voters=voters, method=filters.method, tag=filters.tag, task=filters.task
+        )
+
+    def document() -> str:
+        return json.dumps(board().document(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def table() -> str:
+        return leaderboard_csv(board().frame)
+
+    formats: tuple[tuple[str, Callable[[], str], str], ...] = (
+        ("CSV", table, "text/csv"),
+        ("JSON", document, "application/json"),
+    )
     with st.container(horizontal=True):
-        st.download_button(
-            "CSV",
-            leaderboard_csv(board.frame),
-            "leaderboard.csv",
-            "text/csv",
-            on_click="ignore",
-            icon=":material/download:",
-        )
-        st.download_button(
-            "JSON", document, "leaderboard.json", "application/json", on_click="ignore", icon=":material/download:"
-        )
+        for name, make, kind in formats:
+            file = f"leaderboard.{name.lower()}"
+            st.download_button(name, make, file, kind, on_click="ignore", icon=":material/download:")

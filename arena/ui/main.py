@@ -3,38 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
 
 import streamlit as st
 from PIL import Image
 
-from paragone.arena.ui import DEFAULT_FOLDER, FOLDER_VARIABLE, battle, board, gallery, measures
+from paragone.arena.ui import DEFAULT_FOLDER, FOLDER_VARIABLE
+from paragone.arena.ui.access import admin_possible
 from paragone.arena.ui.reading import OpenProject, open_project
 from paragone.data.errors import ParagoneError
 
 STYLE = """
 <style>
 .stMainBlockContainer { max-width: 1120px; padding: 4.5rem 2rem 2rem; }
-.st-key-prompt [data-testid="stText"] { font-size: 1.35rem; line-height: 1.35; font-weight: 600; }
-[class*="st-key-name-"] [data-testid="stText"] { font-size: 1.1rem; font-weight: 600; }
 [data-testid="stImage"] img { box-shadow: 0 0 0 1px rgb(128 128 128 / 35%); }
 [data-testid="stText"] { overflow-wrap: anywhere; white-space: pre-wrap; }
 .st-key-battle button { min-height: 2.9rem; }
 @media (max-width: 640px) {
   .stMainBlockContainer { padding-left: 0.8rem; padding-right: 0.8rem; padding-top: 4rem; }
   .st-key-battle [data-testid="stHorizontalBlock"] { gap: 0.6rem; }
-  .st-key-prompt [data-testid="stText"] { font-size: 1.15rem; }
-  .st-key-gallery { gap: 0.6rem; }
-  .st-key-gallery > div { flex: 0 0 calc(50% - 0.3rem); min-width: 0; width: calc(50% - 0.3rem) !important; }
 }
 </style>
 """
 
-PAGES: tuple[tuple[Callable[[OpenProject], None], str, str, str], ...] = (
-    (battle.show, "Battle", "battle", ":material/compare:"),
-    (board.show, "Leaderboard", "leaderboard", ":material/leaderboard:"),
-    (gallery.show, "Gallery", "gallery", ":material/grid_view:"),
-    (measures.show, "Metrics", "metrics", ":material/monitoring:"),
-)
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One page of the navigation. Its module is loaded when it is drawn first."""
+
+    module: str  # under paragone.arena.ui, with show(project)
+    title: str
+    path: str  # of its address
+    icon: str
+
+    def show(self, project: OpenProject) -> None:
+        """Draw the page."""
+        import_module(f"paragone.arena.ui.{self.module}").show(project)
+
+
+FIRST = "battle"  # the page of the bare address
+KEPT = "Keep"  # the section of whoever keeps the arena; not offered where nobody could be that
+PAGES: dict[str, tuple[Row, ...]] = {  # a section without a name costs no click to open
+    "": (Row("battle", "Battle", "battle", ":material/compare:"),),
+    "Results": (
+        Row("board", "Leaderboard", "leaderboard", ":material/leaderboard:"),
+        Row("compare_models", "Compare", "compare", ":material/compare_arrows:"),
+        Row("matrix", "Win matrix", "win-matrix", ":material/grid_on:"),
+        Row("pareto", "Pareto", "pareto", ":material/payments:"),
+        Row("history", "History", "history", ":material/timeline:"),
+    ),
+    "Evidence": (
+        Row("gallery", "Gallery", "gallery", ":material/grid_view:"),
+        Row("measures", "Metrics", "metrics", ":material/monitoring:"),
+        Row("agreement", "Agreement", "agreement", ":material/handshake:"),
+    ),
+    "Keep": (
+        Row("audit", "Audit", "audit", ":material/policy:"),
+        Row("admin", "Admin", "admin", ":material/settings:"),
+    ),
+    "About": (Row("method", "Method", "method", ":material/functions:"),),
+}
 
 
 def main() -> None:
@@ -50,10 +79,16 @@ def main() -> None:
     if project is None:
         st.navigation([st.Page(_draw_welcome, title="Welcome", url_path="welcome")], position="hidden").run()
         return
-    pages = [
-        st.Page(_bound(show, project), title=title, url_path=path, icon=icon, default=show is battle.show)
-        for show, title, path, icon in PAGES
-    ]
+    pages = {
+        section: [
+            st.Page(
+                _bound(row.show, project), title=row.title, url_path=row.path, icon=row.icon, default=row.path == FIRST
+            )
+            for row in rows
+        ]
+        for section, rows in PAGES.items()
+        if section != KEPT or admin_possible()
+    }
     st.navigation(pages, position="top").run()
 
 

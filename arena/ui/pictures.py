@@ -1,36 +1,44 @@
 """Pictures for the pages: checked against their digest, decoded, and written anew, so that nothing but pixels is sent.
 
-A battle's two pictures get the same size and format. File names, metadata, colour profiles and the original bytes stay
-on the server.
+A battle's two pictures get the same size and format. File names, metadata and the original bytes stay on the server. A
+colour profile is applied, since people look at the result (metrics read files as their protocols say, without).
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import io
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageCms, ImageOps
 
-from paragone.data.decoding import decode_picture
+from paragone.data.decoding import ANIMATED, FORMATS, decode_picture
 from paragone.data.errors import UnreadableImage
 from paragone.data.records import Sample
 
 Pixels = NDArray[np.uint8]
 
+
+class MovingPicture(UnreadableImage):
+    """A video or an animation, where only a still picture can be shown."""
+
+
 SMALL_PX = 512  # pictures are enlarged, by a whole factor, to about this
 LARGE_PX = 1400  # and reduced to this: Streamlit would resize anything wider than 1460 px by itself
 GAP_PX = 4
 PAPER = 128  # grey around pictures of another shape
+MOVING = (b"ftyp", b"\x1aE\xdf\xa3")  # MP4 and QuickTime at byte 4, Matroska and WebM at byte 0
+_SRGB = ImageCms.createProfile("sRGB")
+log = logging.getLogger(__name__)
 
 
 def read_sample_picture(folder: Path, sample: Sample) -> Pixels:
-    """[H, W, 3] RGB pixels of a sample; raises `UnreadableImage` when its file is missing, damaged or another's."""
+    """[H, W, 3] sRGB pixels of a sample; raises `UnreadableImage` when its file is missing, damaged or another's."""
     path = folder / sample.path
     try:
         content = path.read_bytes()
@@ -38,7 +46,53 @@ def read_sample_picture(folder: Path, sample: Sample) -> Pixels:
         raise UnreadableImage(f"{path}: cannot be read: {error.strerror}") from error
     if hashlib.sha256(content).hexdigest() != sample.sha256:
         raise UnreadableImage(f"{path}: has changed since it was recorded as sample {sample.id}")
-    return decode_picture(content, str(path)).pixels
+    return picture_of(content, str(path))
+
+
+def read_picture(path: Path) -> Pixels:
+    """[H, W, 3] sRGB pixels of a file; raises `UnreadableImage`."""
+    try:
+        return picture_of(path.read_bytes(), str(path))
+    except OSError as error:
+        raise UnreadableImage(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def picture_of(content: bytes, name: str) -> Pixels:
+    """[H, W, 3] sRGB pixels of a still picture's file, upright, its colour profile applied; `UnreadableImage` else."""
+    if content[4:8] == MOVING[0] or content[:4] == MOVING[1]:
+        raise MovingPicture(f"{name}: a video; only still pictures can be shown")
+    decoded = decode_picture(content, name)
+    if decoded.note == ANIMATED:
+        raise MovingPicture(f"{name}: {decoded.note}; only still pictures can be shown")
+    with Image.open(io.BytesIO(content), formats=FORMATS) as picture:  # the header; what it says has been checked
+        profile = picture.info.get("icc_profile")
+        if not profile:
+            return decoded.pixels
+        try:
+            return _in_srgb(decoded.pixels, picture, profile)
+        except (ImageCms.PyCMSError, OSError, ValueError) as error:
+            log.warning("%s: its colour profile cannot be used (%s); shown without it", name, error)
+            return decoded.pixels
+
+
+def _in_srgb(pixels: Pixels, picture: Image.Image, content: bytes) -> Pixels:
+    """Pixels in the colours that the file's profile gives them."""
+    profile = ImageCms.ImageCmsProfile(io.BytesIO(content))
+    space = profile.profile.xcolor_space.strip()
+    if space == "RGB":
+        if "sRGB" in (ImageCms.getProfileDescription(profile) or ""):
+            return pixels
+        source = Image.fromarray(pixels)
+    elif space == "GRAY":
+        source = Image.fromarray(pixels[:, :, 0])
+    elif space == "CMYK" and picture.mode == "CMYK":
+        source = ImageOps.exif_transpose(picture)
+    else:
+        raise ValueError(f"a profile of {space} in a picture of {picture.mode}")
+    converted = ImageCms.profileToProfile(source, profile, _SRGB, outputMode="RGB")
+    if converted is None:
+        raise ValueError("it converts nothing")
+    return np.array(converted)
 
 
 def same_box(pictures: Sequence[Pixels], *, small_px: int = SMALL_PX, large_px: int = LARGE_PX) -> list[Pixels]:
@@ -95,8 +149,3 @@ def to_png(picture: Pixels) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, format="PNG", compress_level=4)
     return buffer.getvalue()
-
-
-def to_data_uri(png: bytes) -> str:
-    """The picture inside its own address: no URL of it exists that could be looked up again later."""
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"

@@ -10,12 +10,21 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from paragone.arena.leaderboard import Leaderboard, Voters, kinds_with_votes, store_leaderboard
+from paragone.arena.leaderboard import (
+    Categories,
+    Leaderboard,
+    Voters,
+    board_categories,
+    store_leaderboard,
+)
 from paragone.arena.store import Store
 from paragone.arena.store_engine import database_target
+from paragone.arena.store_pairs import pair_votes
 from paragone.arena.ui import DATABASE_VARIABLE, DEFAULT_FOLDER, FOLDER_VARIABLE
 from paragone.data.project import Project
-from paragone.data.records import Prompt, Sample
+from paragone.data.records import GeneratorCard, Prompt, Sample, VoterKind
+
+CATEGORIES_S = 30  # a new tag may wait so long for its place in a menu: to look for one takes a pass over the votes
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +36,35 @@ class OpenProject:
     key: str  # of this opening: caches of an earlier one, or of a file that was here before, are never mixed in
 
     def kinds(self) -> list[Voters]:
-        """Whose votes there are."""
+        """Whose votes count here, the more numerous first."""
         return _kinds(self.store, self.key, self.store.data_version())
 
-    def board(self, voters: Voters) -> Leaderboard:
-        """The board of these votes."""
-        return _board(self.store, self.key, self.store.data_version(), voters)
+    def board(
+        self,
+        voters: Voters,
+        *,
+        method: str = "bradley-terry",
+        tag: str | None = None,
+        task: str | None = None,
+    ) -> Leaderboard:
+        """The board of these votes: of all, or of those on prompts with a tag or of a task."""
+        return _board(self.store, self.key, self.store.data_version(), voters, method, tag, task)
+
+    def categories(self) -> Categories:
+        """The tasks and tags of prompts with votes, as they were less than `CATEGORIES_S` ago."""
+        return _categories(self.store, self.key)
+
+    def pair_votes(self, model_a: str, model_b: str, voters: Voters) -> pd.DataFrame:
+        """The votes between two models that count, as `paragone.arena.store_pairs.pair_votes` gives them."""
+        return _pair_votes(self.store, self.key, self.store.data_version(), model_a, model_b, voters)
+
+    def pair_counts(self, voters: Voters) -> pd.DataFrame:
+        """Votes summed by pair and winner."""
+        return _pair_counts(self.store, self.key, self.store.data_version(), voters)
+
+    def generators(self) -> list[GeneratorCard]:
+        """All models' cards."""
+        return _generators(self.store, self.key, self.store.data_version())
 
     def metric_results(self) -> pd.DataFrame:
         """All measurements."""
@@ -78,14 +110,39 @@ def _open(folder: str, url: str, inode: int) -> OpenProject:
     return OpenProject(Path(folder), Store(url), secrets.token_hex(8))
 
 
+@st.cache_resource(max_entries=32, show_spinner="Rating the models")
+def _board(
+    _store: Store, key: str, version: int, voters: Voters, method: str, tag: str | None, task: str | None
+) -> Leaderboard:
+    return store_leaderboard(_store, voters=voters, method=method, tag=tag, task=task, elo_interval=False)
+
+
+@st.cache_resource(max_entries=4, ttl=CATEGORIES_S, show_spinner=False)
+def _categories(_store: Store, key: str) -> Categories:
+    return board_categories(_store)
+
+
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _board(_store: Store, key: str, version: int, voters: Voters) -> Leaderboard:
-    return store_leaderboard(_store, voters=voters)
+def _pair_votes(_store: Store, key: str, version: int, model_a: str, model_b: str, voters: Voters) -> pd.DataFrame:
+    return pair_votes(_store, model_a, model_b, None if voters == "all" else VoterKind(voters))
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _pair_counts(_store: Store, key: str, version: int, voters: Voters) -> pd.DataFrame:
+    return _store.pair_counts(None if voters == "all" else VoterKind(voters))
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _generators(_store: Store, key: str, version: int) -> list[GeneratorCard]:
+    return _store.generators()
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
 def _kinds(_store: Store, key: str, version: int) -> list[Voters]:
-    return kinds_with_votes(_store)
+    columns = _store.running.columns()
+    counts = {str(kind): int(columns.counting(kind).sum()) for kind in VoterKind}
+    kinds: tuple[Voters, ...] = ("human", "judge")
+    return sorted((kind for kind in kinds if counts[kind]), key=lambda kind: -counts[kind])
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -101,3 +158,8 @@ def _prompts(_store: Store, key: str, version: int) -> list[Prompt]:
 @st.cache_resource(max_entries=16, show_spinner=False)
 def _samples(_store: Store, key: str, version: int, prompt_id: str) -> list[Sample]:
     return _store.samples(prompt=prompt_id)
+
+
+def dark_page() -> bool:
+    """Whether the visitor's page is dark, for charts that bring their own colours."""
+    return st.context.theme.type == "dark"

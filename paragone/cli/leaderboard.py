@@ -29,6 +29,7 @@ from paragone.cli.output import check_writable, write_json
 from paragone.data.errors import UsageError
 from paragone.data.files import write_atomically
 from paragone.data.project import Project
+from paragone.data.records import Task
 
 FULL_WIDTH = 200  # columns of a table that goes to a file or a pipe
 NAME_WIDTH = 28
@@ -39,7 +40,13 @@ _SHORT = {
     "coverage": "cover",
     "density": "dens",
 }
-_METHOD = {"bradley-terry": "Bradley-Terry", "davidson": "Davidson", "elo": "Elo"}
+_METHOD = {"bradley-terry": "Bradley-Terry", "davidson": "Davidson", "elo": "Elo", "joint": "joint"}
+_WHOSE = {
+    "human": "people",
+    "judge": "judges",
+    "all": "people and judges together",
+    "joint": "people, made sharper by judges",
+}
 
 
 @click.command()
@@ -55,8 +62,11 @@ _METHOD = {"bradley-terry": "Bradley-Terry", "davidson": "Davidson", "elo": "Elo
 @click.option(
     "--voters",
     type=click.Choice(VOTERS),
-    help="Whose votes count. Without it: the only kind that has voted, else a board for each. 'all' mixes the two.",
+    help="Whose votes count. Without it: the only kind that has voted, else a board for each. 'all' mixes the two; "
+    "'joint' makes people's ratings sharper by the judges' votes on the same pictures.",
 )
+@click.option("--tag", help="Only votes on prompts with this tag.")
+@click.option("--task", type=click.Choice([str(task) for task in Task]), help="Only votes on prompts of this task.")
 @click.option(
     "--method",
     type=click.Choice(METHODS),
@@ -69,7 +79,14 @@ _METHOD = {"bradley-terry": "Bradley-Terry", "davidson": "Davidson", "elo": "Elo
 )
 @click.option("--csv", "csv_target", metavar="FILE", help="Write the board as CSV.")
 def leaderboard(
-    folder: Path, url: str | None, voters: Voters | None, method: str, json_target: str | None, csv_target: str | None
+    folder: Path,
+    url: str | None,
+    voters: Voters | None,
+    tag: str | None,
+    task: str | None,
+    method: str,
+    json_target: str | None,
+    csv_target: str | None,
 ) -> None:
     """Print the leaderboard of a project folder.
 
@@ -81,9 +98,9 @@ def leaderboard(
         wanted = [voters] if voters else default_voters(store)
         if len(wanted) > 1 and (json_target or csv_target):
             raise UsageError(
-                "both people and judges have voted; say whose board to write with --voters human|judge|all"
+                f"both people and judges have voted; say whose board to write with --voters {'|'.join(VOTERS)}"
             )
-        boards = [store_leaderboard(store, voters=kind, method=method) for kind in wanted]
+        boards = [store_leaderboard(store, voters=kind, method=method, tag=tag, task=task) for kind in wanted]
     if json_target:
         write_json(boards[0].document(), json_target)
     if csv_target:
@@ -134,11 +151,13 @@ def print_board(board: Leaderboard) -> None:
 
 def _title(board: Leaderboard) -> str:
     n = 0 if board.ratings is None else board.ratings.n_votes
-    whose = {"human": "people", "judge": "judges", "all": "people and judges together"}[board.voters]
+    whose = _WHOSE[board.voters]
     if board.ratings is None:
         return "No votes yet; to give some: paragone serve"
     intervals = ", ± is the 95 % interval" if board.ratings.rating_lower is not None else ", without intervals"
     votes = f"{n:,} vote{'s' * (n != 1)} of {whose}"
+    if board.category:
+        votes += f" on prompts of {' and '.join(f'{name} {_printable(word)}' for name, word in board.category.items())}"
     return f"{votes}; {_METHOD[board.ratings.method]} ratings{intervals}; Elo in the order of the votes"
 
 

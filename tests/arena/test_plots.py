@@ -170,3 +170,44 @@ def test_nothing_but_plots_loads_altair() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_charts_of_pages_are_as_wide_as_the_page_and_let_it_through() -> None:
+    history = elo_history(votes(4, 200))
+    events = pd.DataFrame({"vote": [50], "event": ["something"]})
+    for chart in (win_matrix_plot(square(5), width=None), history_plot(history, width=None, events=events)):
+        specification = chart.to_dict()
+        assert "width" not in specification
+        assert specification["background"] == "transparent"
+        assert isinstance(specification["padding"], dict)
+    marks = [layer["mark"]["type"] for layer in specification["layer"]]
+    assert marks[:2] == ["rule", "point"]
+    banded = history.assign(lower=history["rating"] - 900, upper=history["rating"] + 900)
+    layers = history_plot(banded, width=None).to_dict()["layer"]
+    assert layers[0]["mark"]["type"] == "area"
+    low, high = layers[1]["encoding"]["y"]["scale"]["domain"]
+    assert low < banded["lower"].min()
+    assert high > banded["upper"].max()
+
+
+@pytest.mark.parametrize(("kind", "domain"), [("count", [0.0, 3.5, 7.0]), ("residual", [-4.0, -2.0, 0.0, 2.0, 4.0])])
+def test_a_matrix_of_counts_and_of_residuals(kind: plots.MatrixKind, domain: list[float]) -> None:
+    matrix = square(3) * 4
+    matrix.iloc[0, 1] = 7.0
+    tips = pd.DataFrame({"model": ["m0"], "against": ["m1"], "votes": ["7"]})
+    chart = win_matrix_plot(matrix, kind=kind, width=None, tips=tips, dark=True)
+    encoding = chart.to_dict()["layer"][0]["encoding"]
+    assert encoding["color"]["scale"]["domain"] == domain
+    assert encoding["tooltip"][-1]["field"] == "votes"
+    frame = rows_of(chart, 0)
+    assert frame.loc[frame["value"] == 7.0, ["extreme", "votes"]].to_numpy().tolist() == [[True, "7"]]
+
+
+@pytest.mark.parametrize("theme", [plots.LIGHT, plots.DARK])
+def test_numbers_on_a_matrix_can_be_read(theme: plots.Theme) -> None:
+    values = pd.Series(np.linspace(0, 1, 101))
+    scale, other = plots._matrix_scale(values, "score", theme)
+    shades = np.array([plots._rgb(colour) for colour in theme.diverging])
+    painted = np.stack([np.interp(values, scale.domain, shades[:, channel]) for channel in range(3)], axis=1)
+    inks = np.array([plots._rgb(theme.on_extreme if swap else theme.text) for swap in other])
+    assert plots._contrast(painted, inks).min() > 3.5

@@ -8,10 +8,14 @@ import resource
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
 
+from paragone.arena import store_votes
+from paragone.arena.elo import fit_elo
+from paragone.arena.leaderboard import store_leaderboard
 from paragone.arena.store import Store
 from paragone.data import GeneratorCard, InputError, Prompt, Sample, VoterKind, Winner, sample_id
 
@@ -93,6 +97,43 @@ def test_a_full_disk_is_named_and_nothing_is_half_written(tmp_path: Path) -> Non
         assert store.verify() == []
         issued = store.issue_battle("v")
         store.record_vote(issued.token, Winner.TIE, voter="v")  # and writing, once there is room
+
+
+def test_reading_never_waits_for_a_writer(database_url: str) -> None:
+    """A transaction that takes its time hides what it has written, and nobody waits for it to see the rest."""
+    make_arena(database_url)
+    with Store(database_url) as store, Store(database_url) as reader:
+        with store._database.write() as writing:
+            writing.exec_driver_sql("UPDATE generators SET licence = 'MIT'")
+            started = time.monotonic()
+            assert {card.licence for card in reader.generators()} == {None}
+            assert len(reader.samples()) == 4
+            assert reader.verify() == []
+            store_leaderboard(reader, voters="all")
+            assert time.monotonic() - started < 5  # a writer's own patience is 10 s and more
+        assert {card.licence for card in reader.generators()} == {"MIT"}
+
+
+def test_a_clock_that_goes_back_changes_no_order(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order of votes is that of their numbers, whatever the time says."""
+    make_arena(database_url)
+    times = iter([f"2026-01-01T00:00:{second:02d}.000Z" for second in range(59, 0, -1)])
+    monkeypatch.setattr(store_votes, "now", lambda: next(times))
+    battles = []
+    with Store(database_url) as store:
+        for _ in range(8):
+            issued = store.issue_battle("v")
+            store.mark_shown(issued.token)
+            store.record_vote(issued.token, Winner.MODEL_A, voter="v")
+            battles.append(issued.battle.id)
+        votes = store.votes()
+        assert list(votes["battle"]) == battles
+        assert list(votes["created_at"]) == sorted(votes["created_at"], reverse=True)
+        assert store.verify() == []
+        before = store_leaderboard(store, voters="human", elo_interval=False)
+        assert before.elo is not None
+        expected = fit_elo(votes.drop(columns="created_at"))
+        assert before.elo.rating.tolist() == pytest.approx(expected.rating.tolist())
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write to read-only files")

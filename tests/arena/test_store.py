@@ -384,10 +384,10 @@ class TestAppendOnly:
     @pytest.mark.parametrize(
         "row",
         [
-            "(1, 'battle-1', 'overall', 'model_c', 'v', 'human', 1, 'now', '')",
-            "(1, 'battle-1', 'overall', 'tie', 'v', 'robot', 1, 'now', '')",
-            "(1, 'battle-1', 'overall', 'tie', 'v', 'human', 'soon', 'now', '')",
-            "(1, 'battle-9', 'overall', 'tie', 'v', 'human', 1, 'now', '')",
+            "(1, 'battle-1', 'p1', 'anna', 'bea', 'overall', 'model_c', 'v', 'human', 1, 'now', '')",
+            "(1, 'battle-1', 'p1', 'anna', 'bea', 'overall', 'tie', 'v', 'robot', 1, 'now', '')",
+            "(1, 'battle-1', 'p1', 'anna', 'bea', 'overall', 'tie', 'v', 'human', 'soon', 'now', '')",
+            "(1, 'battle-9', 'p1', 'anna', 'bea', 'overall', 'tie', 'v', 'human', 1, 'now', '')",
         ],
     )
     def test_wrong_words_and_types_are_kept_out(self, store: Store, row: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,8 @@ from paragone.data import (
     GeneratorCard,
     Judgement,
     MetricResult,
+    Price,
+    PriceUnit,
     Prompt,
     Sample,
     Verdict,
@@ -47,7 +51,16 @@ FLAGS = [
     "--disable-sync",
 ]
 MODELS = ("tracing", "blurred", "noisy", "faint", "<img src=x onerror=alert(1)> **bold** [link](http://evil.example)")
-PROMPTS = ("a handwritten 3", "a handwritten 8 <script>alert(1)</script> ![x](http://evil.example/x.png) :red[no]")
+PROMPTS = (
+    "a handwritten 3",
+    "a handwritten 8 <script>alert(1)</script> ![x](http://evil.example/x.png) :red[no]",
+    "a handwritten 0",
+    "a handwritten 5",
+)
+DIGITS = (3, 8, 0, 5)  # of each prompt
+TAGS = (("open",), ("closed", "<b>bold</b>"), ("closed",), ())
+PEOPLE = 6  # who have voted
+VOTES_EACH = 20
 
 
 def degrade(model: int, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -64,14 +77,15 @@ def make_samples(folder: Path) -> list[Sample]:
     for number, model in enumerate(MODELS):
         directory = folder / "samples" / f"model-{number}"
         directory.mkdir(parents=True)
-        for prompt, digit in enumerate((3, 8)):
+        for prompt, digit in enumerate(DIGITS):
             for seed, index in enumerate(np.flatnonzero(digits.target == digit)[:20]):
                 path = directory / f"{prompt}-{seed}.png"
                 Image.fromarray(degrade(number, digits.images[index] * 255 / 16, rng)).save(path)
                 digest = file_digest(path)
                 place = path.relative_to(folder).as_posix()
                 name = sample_id(model, f"p{prompt}", seed, digest)
-                samples.append(Sample(name, digest, place, f"p{prompt}", model, seed, 8, 8))
+                latency = 0.5 + 0.7 * number if number < 4 else None
+                samples.append(Sample(name, digest, place, f"p{prompt}", model, seed, 8, 8, latency))
     return samples
 
 
@@ -85,20 +99,48 @@ def judge(samples: list[Sample], rng: np.random.Generator) -> Iterator[Judgement
         yield Judgement(battle, (verdict, verdict), winner, consistent=True)
 
 
+def people_vote(store: Store, rng: random.Random) -> None:
+    """People who mostly prefer the model that comes first in `MODELS`, and sometimes cannot decide."""
+    for number in range(PEOPLE * VOTES_EACH):
+        voter = f"guest-{number % PEOPLE}"
+        issued = store.issue_battle(voter, rng)
+        strength = MODELS.index(issued.battle.model_b) - MODELS.index(issued.battle.model_a)
+        chance = 1 / (1 + 10 ** (-strength / 3))
+        decided = Winner.MODEL_A if rng.random() < chance else Winner.MODEL_B
+        store.mark_shown(issued.token)
+        store.record_vote(issued.token, Winner.TIE if rng.random() < 0.15 else decided, voter=voter, dwell_ms=2000)
+
+
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Real digits, five models that redraw them, measures and a judge's votes."""
     folder = tmp_path_factory.mktemp("project")
     samples = make_samples(folder)
     with Store(folder / "arena.db", create=True) as store:
-        store.add_generators(GeneratorCard(name, licence="Apache-2.0", open_weights=True) for name in MODELS)
-        store.add_prompts(Prompt(f"p{n}", text) for n, text in enumerate(PROMPTS))
+        store.add_generators(
+            GeneratorCard(
+                name,
+                licence="MIT" if n % 2 else "Apache-2.0",
+                open_weights=n != 1,
+                provider="digits",
+                released="2026-01-02",
+            )
+            for n, name in enumerate(MODELS)
+        )
+        prices = [
+            Price(name, unit, Decimal("0.002") * (5 - n) ** 2, "2026-01-01")
+            for n, name in enumerate(MODELS[:4])
+            for unit in (PriceUnit.IMAGE, PriceUnit.MEGAPIXEL)
+        ]
+        store.add_prices(prices)
+        store.add_prompts(Prompt(f"p{n}", text, tags=TAGS[n]) for n, text in enumerate(PROMPTS))
         store.add_samples(samples)
         for n, model in enumerate(MODELS):
             fd = MetricResult("fd", 2.0 + 9.0 * n, False, 40, 100, signature="fd|ext:digits|n:40")
             precision = MetricResult("precision", 0.95 - 0.15 * n, True, 40, 100, signature="precision|n:40")
             store.add_metric_results(model, [fd, precision])
         store.record_judgements(judge(samples, np.random.default_rng(1)), judge="ruler")
+        people_vote(store, random.Random(2))
     return folder
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -18,7 +19,7 @@ import paragone
 from paragone.__main__ import main
 from paragone.arena.store import Store
 from paragone.arena.ui import SERVER_OPTIONS
-from paragone.cli.serve import server_command
+from paragone.cli.serve import Front, server_command
 
 
 @pytest.fixture
@@ -87,10 +88,52 @@ def test_demo_folder_is_found(project: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_only_loopback_names_on_loopback() -> None:
-    closed = server_command(port=1, address="127.0.0.1", headless=True)
-    assert "--server.allowedHosts=localhost" in closed
-    opened = server_command(port=1, address="0.0.0.0", headless=True)
-    assert not any("allowedHosts" in flag for flag in opened)
+    def names(front: Front) -> list[str] | None:
+        return json.loads(server_command(front, headless=True)[-1]).get("server.allowedHosts")
+
+    assert names(Front()) == ["127.0.0.1", "::1", "localhost"]
+    assert names(Front("0.0.0.0")) is None
+    assert names(Front("0.0.0.0", hosts=("arena.example",))) == ["127.0.0.1", "::1", "localhost", "arena.example"]
+
+
+def test_password_is_never_in_the_command_or_environment(tmp_path: Path) -> None:
+    path = tmp_path / "password"
+    path.write_text("correct horse\n")
+    front = Front(password_file=path)
+    told = [*server_command(front, headless=True), *front.environment().values()]
+    assert not any("correct horse" in text for text in told)
+    assert str(path) in told
+
+
+def test_no_proxy_is_believed_unless_named() -> None:
+    assert Front().environment() == {"FORWARDED_ALLOW_IPS": "none"}
+    assert Front(proxies=("10.0.0.0/8", "::1")).environment() == {"FORWARDED_ALLOW_IPS": "10.0.0.0/8,::1"}
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--allow-host", "https://arena.example", "without scheme"),
+        ("--allow-host", "arena.example:80", "without scheme"),
+        ("--allow-host", "*", "without scheme"),
+        ("--trust-proxy", "proxy.example", "not an address or network"),
+        ("--trust-proxy", "*", "not an address or network"),
+        ("--admin-password-file", "gone", "does not exist"),
+        ("--admin-password-file", "short", "shorter than 8 characters"),
+    ],
+)
+def test_options_that_cannot_work(
+    project: Path,
+    option: str,
+    value: str,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(project)
+    Path("short").write_text("1234567\n")
+    assert run("--dir", project, option, value) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_config_file_says_the_same() -> None:

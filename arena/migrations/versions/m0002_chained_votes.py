@@ -20,6 +20,7 @@ FACTS = (
     "battle_id", "prompt_id", "model_a", "model_b", "sample_a", "sample_b",
     "criterion", "winner", "voter", "voter_kind", "dwell_ms", "created_at",
 )  # fmt: skip
+COPIED = ("prompt_id", "model_a", "model_b")  # from a vote's battle
 
 
 def upgrade() -> None:
@@ -27,17 +28,25 @@ def upgrade() -> None:
     connection = op.get_bind()
     for column in ("version", "provider"):
         op.add_column("generators", Column(column, TEXT))
+    for column in ("cost_usd", "document"):
+        op.add_column("judge_calls", Column(column, TEXT))
     digests = list(_digests(connection))
+    _free_samples(connection)
     if connection.dialect.name == "sqlite":
         _rebuild_votes(connection)
     else:
         connection.exec_driver_sql("DROP TRIGGER votes_no_change ON votes")
         connection.exec_driver_sql("DROP TRIGGER votes_no_truncate ON votes")
-        connection.exec_driver_sql('ALTER TABLE votes ADD COLUMN digest TEXT COLLATE "C"')
+        for column in (*COPIED, "digest"):
+            connection.exec_driver_sql(f'ALTER TABLE votes ADD COLUMN {column} TEXT COLLATE "C"')
+        copies = ", ".join(f"{column} = battles.{column}" for column in COPIED)
+        connection.exec_driver_sql(f"UPDATE votes SET {copies} FROM battles WHERE battles.id = battle_id")
+    connection.exec_driver_sql("CREATE INDEX ix_votes_voter ON votes (voter)")
     if digests:
         connection.execute(text("UPDATE votes SET digest = :digest WHERE id = :id"), digests)
     if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql("ALTER TABLE votes ALTER COLUMN digest SET NOT NULL")
+        for column in (*COPIED, "digest"):
+            connection.exec_driver_sql(f"ALTER TABLE votes ALTER COLUMN {column} SET NOT NULL")
     tables = _new_tables()
     new = [table for table in tables.sorted_tables if table.name not in ("generators", "votes")]
     tables.create_all(connection, tables=new, checkfirst=False)
@@ -58,6 +67,29 @@ def _digests(connection: Connection) -> Iterator[dict[str, Any]]:
         yield {"id": row["id"], "digest": previous}
 
 
+def _free_samples(connection: Connection) -> None:
+    """A battle may be without pictures from now on."""
+    rule = "CONSTRAINT ck_battles_samples CHECK ((sample_a IS NULL) = (sample_b IS NULL))"
+    run = connection.exec_driver_sql
+    if connection.dialect.name == "postgresql":
+        for column in ("sample_a", "sample_b"):
+            run(f"ALTER TABLE battles ALTER COLUMN {column} DROP NOT NULL")
+        run(f"ALTER TABLE battles ADD {rule}")
+        return
+    # Rows stay as they are, so the table's text may be edited (sqlite.org/lang_altertable.html#otheralter).
+    table: str = run("SELECT sql FROM sqlite_master WHERE name = 'battles'").scalar_one()
+    for column in ("sample_a", "sample_b"):
+        table = table.replace(f"{column} TEXT NOT NULL", f"{column} TEXT")
+    table = table.replace("token_sha256 IS NOT NULL)", f"token_sha256 IS NOT NULL), \n\t{rule}")
+    if table.count("NOT NULL") != 5 or rule not in table:
+        raise RuntimeError(f"the table of battles is not that of the first schema: {table}")
+    number = run("PRAGMA schema_version").scalar_one()
+    run("PRAGMA writable_schema = ON")
+    run("UPDATE sqlite_master SET sql = ? WHERE name = 'battles'", (table,))
+    run(f"PRAGMA schema_version = {number + 1}")
+    run("PRAGMA writable_schema = OFF")
+
+
 def _rebuild_votes(connection: Connection) -> None:
     """SQLite cannot add a column that is never null: the table is written anew, with its indexes, without triggers."""
     run = connection.exec_driver_sql
@@ -65,15 +97,19 @@ def _rebuild_votes(connection: Connection) -> None:
         run(f"DROP TRIGGER votes_no_{change}")
     [index] = run("SELECT sql FROM sqlite_master WHERE name = 'uq_votes_human_battle'").scalars().all()
     [table] = run("SELECT sql FROM sqlite_master WHERE name = 'votes'").scalars().all()
-    column = "created_at TEXT NOT NULL,"
-    if table.count(column) != 1:
+    added = {"battle_id TEXT NOT NULL,": COPIED, "created_at TEXT NOT NULL,": ("digest",)}
+    if any(table.count(column) != 1 for column in added):
         raise RuntimeError(f"the table of votes is not that of the first schema: {table}")
     run("ALTER TABLE votes RENAME TO votes_1")
     run("DROP INDEX uq_votes_human_battle")
-    run(table.replace(column, f"{column} digest TEXT NOT NULL,"))
+    for column, names in added.items():
+        table = table.replace(column, " ".join([column, *(f"{name} TEXT NOT NULL," for name in names)]))
+    run(table)
     run(
-        "INSERT INTO votes (id, battle_id, criterion, winner, voter, voter_kind, dwell_ms, created_at, digest) "
-        "SELECT id, battle_id, criterion, winner, voter, voter_kind, dwell_ms, created_at, '' FROM votes_1 ORDER BY id"
+        "INSERT INTO votes (id, battle_id, prompt_id, model_a, model_b, criterion, winner, voter, voter_kind, "
+        "dwell_ms, created_at, digest) SELECT votes_1.id, battle_id, prompt_id, model_a, model_b, criterion, winner, "
+        "votes_1.voter, voter_kind, dwell_ms, created_at, '' "
+        "FROM votes_1 JOIN battles ON battles.id = battle_id ORDER BY votes_1.id"
     )
     run("DROP TABLE votes_1")
     run(index)
@@ -163,6 +199,5 @@ def _new_tables() -> MetaData:
 def _recount(connection: Connection) -> None:
     cell = "model_a, model_b, winner, voter_kind, criterion"
     connection.exec_driver_sql(
-        f"INSERT INTO pair_counts ({cell}, count) SELECT {cell}, count(*) "
-        f"FROM votes JOIN battles ON battles.id = battle_id GROUP BY {cell}"
+        f"INSERT INTO pair_counts ({cell}, count) SELECT {cell}, count(*) FROM votes GROUP BY {cell}"
     )

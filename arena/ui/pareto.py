@@ -1,0 +1,63 @@
+"""The Pareto page: ratings against what a picture costs, in dollars or in seconds."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from paragone.arena.plots_pareto import frontier, pareto_plot
+from paragone.arena.ui.address import segments
+from paragone.arena.ui.board import PRICES, open_board
+from paragone.arena.ui.filters import draw_filters
+from paragone.arena.ui.reading import OpenProject, dark_page
+
+COSTS = {**PRICES, "latency_s": "latency, seconds"}
+
+
+def show(project: OpenProject) -> None:
+    """Draw the page."""
+    filters = draw_filters(project, page="pareto", only=("voters", "method", "category", "open"))
+    board = open_board(project, filters)
+    if board is None:
+        return
+    frame = filters.rows(board.frame)
+    known = [name for name in COSTS if name in frame and (frame[name] > 0).any()]
+    if board.ratings is None or not known:
+        st.info(
+            "No votes yet." if board.ratings is None else "No model here has a price or a latency: add prices first.",
+            icon=":material/payments:",
+        )
+        return
+    cost = segments("Against", known, name="cost", page="pareto", format_func=COSTS.__getitem__)
+    points = frame[["model", "rating", "rating_lower", "rating_upper", "n_votes"]].assign(cost=frame[cost])
+    points = points[points["rating"].notna() & (points["cost"] > 0)].reset_index(drop=True)
+    if points.empty:
+        st.info("No model has both votes and this price.", icon=":material/payments:")
+    else:
+        st.caption("Up and to the left is better. On the line: nothing cheaper is rated as high.")
+        st.altair_chart(
+            pareto_plot(points, x_title=COSTS[cost], dark=dark_page()),
+            width="stretch",
+            theme=None,
+            alt=f"Rating against {COSTS[cost]}",
+        )
+        best = frontier(points["cost"].to_numpy(), points["rating"].to_numpy())
+        st.dataframe(
+            points.assign(on_the_line=best).sort_values(["on_the_line", "cost"], ascending=[False, True]),
+            hide_index=True,
+            column_order=["model", "rating", "cost", "on_the_line", "n_votes"],
+            column_config={
+                "model": st.column_config.TextColumn(pinned=True),
+                "rating": st.column_config.NumberColumn(format="%.0f"),
+                "cost": st.column_config.NumberColumn(COSTS[cost], format="%.4g"),
+                "on_the_line": st.column_config.CheckboxColumn("on the line"),
+                "n_votes": "votes",
+            },
+        )
+    _draw_missing([str(model) for model in frame["model"] if model not in set(points["model"])], COSTS[cost])
+
+
+def _draw_missing(models: list[str], cost: str) -> None:
+    if models:
+        with st.expander(f"{len(models)} without a rating or without {cost}", icon=":material/info:"):
+            for model in models:
+                st.text(model)
