@@ -127,8 +127,8 @@ def make_store(folder: Path, n_models: int, votes: pd.DataFrame) -> None:
             battles,
         )
         database.executemany(
-            "INSERT INTO votes (battle_id, prompt_id, model_a, model_b, criterion, winner, voter, voter_kind, created_at, "
-            "digest) VALUES (?, 'p', ?, ?, 'overall', ?, ?, 'human', '2026-01-01T00:00:00.000Z', '')",
+            "INSERT INTO votes (battle_id, prompt_id, model_a, model_b, criterion, winner, voter, voter_kind, "
+            "created_at, digest) VALUES (?, 'p', ?, ?, 'overall', ?, ?, 'human', '2026-01-01T00:00:00.000Z', '')",
             ((str(k), *row, f"v{k % 5000}") for k, row in enumerate(rows)),
         )
         database.execute(
