@@ -47,7 +47,7 @@ def judge_battles(
     Raises `InputError` before the first call when a prompt or a picture is missing.
     """
     for battle in battles:
-        _check_is_known(battle, prompts, pictures)
+        check_is_known(battle, prompts, pictures)
     if isinstance(judge, PreparingJudge):
         shown = {sample: battle.prompt_id for battle in battles for sample in (battle.sample_a, battle.sample_b)}
         judge.prepare([(prompts[prompt_id], pictures[sample]) for sample, prompt_id in shown.items()])
@@ -70,7 +70,8 @@ def combine(battle: Battle, shown: Verdict, exchanged: Verdict) -> Judgement:
     return Judgement(battle, verdicts, shown.winner if consistent else Winner.TIE, consistent)
 
 
-def _check_is_known(battle: Battle, prompts: Mapping[str, Prompt], pictures: Mapping[str, Path]) -> None:
+def check_is_known(battle: Battle, prompts: Mapping[str, Prompt], pictures: Mapping[str, Path]) -> None:
+    """Raise `InputError` when the prompt or a picture of a battle is missing."""
     if battle.prompt_id not in prompts:
         raise InputError(f"battle {battle.id}: no prompt has the id {battle.prompt_id!r}")
     for sample in (battle.sample_a, battle.sample_b):

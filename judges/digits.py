@@ -12,13 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from paragone.data.digits import SIZE_PX, Digits, prompt_class, read_digits
+from paragone.data.digits import SIZE_PX, Digits, load_digits_split, prompt_class, read_digits
 from paragone.data.records import Prompt, Verdict, Winner
+
+if TYPE_CHECKING:
+    from paragone.judges.table import JudgeOptions
 
 N_NEIGHBOURS = 5
 TIE_MARGIN = 0.1  # nats
@@ -33,6 +36,7 @@ class DigitsJudge:
     """
 
     name = "digits-judge-1"
+    takes_model = False
 
     def __init__(self, real: Digits, *, seed: int = 0) -> None:
         from sklearn.kernel_approximation import Nystroem
@@ -48,6 +52,11 @@ class DigitsJudge:
         own_distances, _ = self._neighbours.kneighbors(n_neighbors=N_NEIGHBOURS)  # each real digit without itself
         self._real_distances = np.sort(own_distances.mean(axis=1))
         self._scores: dict[tuple[str, Path], tuple[float, float]] = {}
+
+    @classmethod
+    def from_options(cls, options: JudgeOptions) -> DigitsJudge:
+        """The demo's judge: fitted to the half of scikit-learn's digits that no generator of the demo has seen."""
+        return cls(load_digits_split(seed=options.seed)[1], seed=options.seed)
 
     def alignment(self, images: NDArray[np.uint8], digits: NDArray[np.int64]) -> NDArray[np.float64]:
         """Probability of the asked digit for each image [N, 8, 8], shape [N], in 0..1."""

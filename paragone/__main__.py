@@ -28,6 +28,10 @@ COMMANDS = {
     "stats": ("paragone.cli.stats:stats", "Make, merge and show feature statistics files."),
     "rate": ("paragone.cli.rate:rate", "Turn a file of pairwise votes into ratings with intervals."),
     "leaderboard": ("paragone.cli.leaderboard:leaderboard", "Print the leaderboard of a project folder."),
+    "judge": (
+        "paragone.cli.judge:judge",
+        "Let judges decide battles of a project folder, and audit a judge before its votes count.",
+    ),
     "agreement": (
         "paragone.cli.agreement:agreement",
         "Say how well people and judges agree, with each other and with themselves.",

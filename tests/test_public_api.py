@@ -16,7 +16,7 @@ CONTRACT = {
         "compute_metrics",
     ],
     "paragone.arena": ["fit_elo", "fit_bradley_terry", "fit_davidson", "Store", "build_leaderboard"],
-    "paragone.judges": ["Judge", "judge_battles"],
+    "paragone.judges": ["Judge", "MLLMJudge", "judge_battles"],
     "paragone.data": ["Prompt", "Sample", "Battle", "Vote", "Winner", "GeneratorAdapter", "read_images"],
 }
 

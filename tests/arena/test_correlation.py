@@ -51,6 +51,7 @@ def test_drawn_permutations_are_near_the_exact_p_value() -> None:
     assert kendall(x, y) == kendall(x, y)
 
 
+@pytest.mark.slow
 @BOTH
 def test_intervals_cover(ours, theirs) -> None:  # type: ignore[no-untyped-def]
     """Of a bivariate normal ρ and τ are known: (6/π) asin(r/2) and (2/π) asin r."""

@@ -55,6 +55,7 @@ def test_no_acknowledged_vote_is_lost_when_writers_are_killed(database_url: str)
         assert store.verify() == []
 
 
+@pytest.mark.slow
 def test_eight_processes_lose_nothing(database_url: str) -> None:
     make_arena(database_url)
     acknowledged = run_writers("all", database_url, str(VOTES))

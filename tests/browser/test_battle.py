@@ -139,6 +139,7 @@ def test_nothing_names_a_model_before_the_vote(visit: Visit, server: Any) -> Non
     assert (boxes[0]["width"], boxes[0]["height"]) == (boxes[1]["width"], boxes[1]["height"])
 
 
+@pytest.mark.slow
 def test_two_hundred_quick_keys_are_no_phantom_votes(visit: Visit, server: Any) -> None:
     """Keys at random, 0 to 60 ms apart: a vote is stored for a pair only after it was on the screen long enough."""
     page, rng = visit.page, random.Random(7)

@@ -129,6 +129,7 @@ def test_a_phone_reaches_every_page(browser: Browser, server: Any) -> None:
     context.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("look", "viewport", "scheme"), LOOKS)
 def test_results_in_every_look(
     browser: Browser, server: Any, screenshots: Path, look: str, viewport: Any, scheme: Any

@@ -74,6 +74,7 @@ class Visit:
         assert [url for url in self.requests if not url.startswith((server.url, "data:", "blob:"))] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("look", "viewport", "scheme"), [("light", DESKTOP, "light"), ("dark", DESKTOP, "dark"), ("phone", PHONE, "light")]
 )

@@ -1,0 +1,138 @@
+"""From a question to the messages of a chat: instructions, the prompt as data, labelled media, rubric, contract.
+
+No file name, model name or metadata goes in. The prompt stands between markers with a nonce that it cannot contain, and
+characters that nobody sees (control, bidirectional, zero-width) are written out. The nonce follows from the prompt and
+the template, so the same question is the same request. Media stand in the messages as placeholders until `body` puts
+their base64 bytes between the pieces of the JSON: a large picture is encoded once and never passes a JSON encoder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from paragone.data.errors import InputError
+from paragone.data.records import Prompt, Task
+from paragone.judges.media import MIME, Shown
+from paragone.judges.schema import in_words
+from paragone.judges.templates import Template
+
+WITH_SOURCE = frozenset({Task.IMAGE_EDITING, Task.IMAGE_TO_VIDEO})
+MOVING = frozenset({Task.TEXT_TO_VIDEO, Task.IMAGE_TO_VIDEO})
+MAX_PROMPT_CHARACTERS = 32_000
+MAX_REPEATED = 8_000  # characters of an unreadable reply that the model is shown again
+_INVISIBLE = frozenset({"Cc", "Cf", "Zl", "Zp", "Cs", "Co"})
+_ORDINALS = ("first", "second")
+_PLACE = "\ue000media:"  # a private-use character: the prompt and replies have theirs written out
+_PLACE_IN_JSON = json.dumps(_PLACE)[1:-1]
+_JOINERS = frozenset({"\u200d", "\u200c", "\ufe0f"})  # emoji and several scripts need them
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One request's content: messages whose pictures are `{"media": index}`, and these pictures."""
+
+    messages: tuple[dict[str, Any], ...]
+    media: tuple[Any, ...]  # Media
+
+    def canonical(self) -> list[dict[str, Any]]:
+        """The messages with each picture as the digest of the bytes that are sent."""
+        return [self._filled(message, canonical=True) for message in self.messages]
+
+    def body(self, parameters: Mapping[str, Any]) -> bytes:
+        """The request's JSON, the pictures' base64 joined in."""
+        document = {**parameters, "messages": [self._filled(message, canonical=False) for message in self.messages]}
+        text = json.dumps(document, ensure_ascii=True, separators=(",", ":"))
+        pieces = text.split(f'"{_PLACE_IN_JSON}')
+        parts = [pieces[0].encode()]
+        for piece in pieces[1:]:
+            index, _, rest = piece.partition('"')
+            parts += [f'"data:{MIME};base64,'.encode(), self.media[int(index)].encoded, b'"', rest.encode()]
+        return b"".join(parts)
+
+    def _filled(self, message: dict[str, Any], *, canonical: bool) -> dict[str, Any]:
+        content = message["content"]
+        if isinstance(content, str):
+            return dict(message)
+        return {**message, "content": [self._part(part, canonical=canonical) for part in content]}
+
+    def _part(self, part: dict[str, Any], *, canonical: bool) -> dict[str, Any]:
+        if "media" not in part:
+            return part
+        if canonical:
+            return {"type": "image", "sha256": self.media[part["media"]].sha256, "mime": MIME}
+        return {"type": "image_url", "image_url": {"url": f"{_PLACE}{part['media']}"}}
+
+
+def question(
+    prompt: Prompt, template: Template, *, protocol: str, source: Shown | None, sides: Sequence[Shown]
+) -> Question:
+    """The messages that ask about `sides` (two for pairwise, else one); raises `InputError` for an endless prompt."""
+    if len(prompt.text) > MAX_PROMPT_CHARACTERS:
+        raise InputError(f"prompt {prompt.id}: {len(prompt.text)} characters; a judge reads {MAX_PROMPT_CHARACTERS}")
+    rubric = template.rubric(prompt.task)
+    nonce = _nonce(prompt.text, template.sha256)
+    lines = f"{template.question}\n\n<<<PROMPT {nonce}>>>\n{visible(prompt.text)}\n<<<END {nonce}>>>"
+    media: list[Any] = []
+    parts: list[dict[str, Any]] = [_text(lines)]
+    if source is not None:
+        _show(parts, media, "The source picture", source)
+    moving = prompt.task in MOVING
+    for place, side in enumerate(sides):
+        name = "video" if moving else "picture"
+        label = f"The {_ORDINALS[place]} {name}" if len(sides) > 1 else f"The {name} to judge"
+        _show(parts, media, label, side)
+    contract = template.contract.replace("{schema}", in_words(protocol, rubric.criteria))
+    parts.append(_text(f"{rubric.text}\n\n{contract}"))
+    system = {"role": "system", "content": template.system}
+    return Question((system, {"role": "user", "content": parts}), tuple(media))
+
+
+def repeated(asked: Question, reply: str, problem: str) -> Question:
+    """The same question once more, after a reply that could not be read."""
+    again = (
+        f"Your reply could not be read: {visible(problem)}. Reply again, with the one JSON object that was asked for "
+        "and nothing else."
+    )
+    more = ({"role": "assistant", "content": visible(reply[:MAX_REPEATED])}, {"role": "user", "content": again})
+    return Question((*asked.messages, *more), asked.media)
+
+
+def visible(text: str) -> str:
+    """The text with characters that cannot be seen, or that turn the direction of writing, written as ⟨U+202E⟩."""
+    return "".join(
+        f"⟨U+{ord(character):04X}⟩"
+        if unicodedata.category(character) in _INVISIBLE and character not in "\n\t" and character not in _JOINERS
+        else character
+        for character in text.replace("\r\n", "\n")
+    )
+
+
+def _show(parts: list[dict[str, Any]], media: list[Any], label: str, shown: Shown) -> None:
+    if len(shown) == 1 and shown[0].time_s is None:
+        parts.append(_text(f"{label}:"))
+        parts.append({"media": len(media)})
+        media.append(shown[0])
+        return
+    for number, frame in enumerate(shown, start=1):
+        parts.append(_text(f"{label}, frame {number} of {len(shown)}, t = {frame.time_s or 0.0:.2f} s:"))
+        parts.append({"media": len(media)})
+        media.append(frame)
+
+
+def _text(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text}
+
+
+def _nonce(text: str, salt: str) -> str:
+    """16 hex digits that do not occur in the prompt."""
+    round_ = 0
+    while True:
+        nonce = hashlib.sha256(f"{salt}|{round_}|{text}".encode("utf-8", "backslashreplace")).hexdigest()[:16]
+        if nonce not in text:
+            return nonce
+        round_ += 1
