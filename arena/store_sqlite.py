@@ -9,6 +9,7 @@ part of COMMIT, so it runs under the lock.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import sys
 import threading
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, select
 from sqlalchemy.exc import DatabaseError, OperationalError
@@ -42,7 +44,7 @@ class SQLiteDatabase:
         self._lock = threading.Lock()
         self._watch_lock = threading.Lock()
         self._writer = _engine(path, begin="BEGIN IMMEDIATE", settings=_WRITER_SETTINGS)
-        self._reader = _engine(path, begin="BEGIN", settings=_READER_SETTINGS)
+        self._reader = _engine(path, begin="BEGIN", settings=_READER_SETTINGS, frozen=_is_frozen(path))
         try:
             self._check_identity(create=create, any_version=any_version)
         except InputError:
@@ -141,8 +143,22 @@ _WRITER_SETTINGS = ("journal_mode = WAL", "synchronous = FULL", "cache_size = -6
 _READER_SETTINGS = ("query_only = ON", *_SETTINGS)
 
 
-def _engine(path: Path, *, begin: str, settings: tuple[str, ...]) -> Engine:
-    engine = create_engine(URL.create("sqlite", database=str(path)))
+def _is_frozen(path: Path) -> bool:
+    """Whether we cannot write beside the file: SQLite must then do without the marks that its readers leave there.
+
+    A log that was not folded into the file would be missed so; then SQLite has to refuse.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    unfolded = log.is_file() and log.stat().st_size > 0
+    return path.is_file() and not os.access(path.parent, os.W_OK) and not unfolded
+
+
+def _engine(path: Path, *, begin: str, settings: tuple[str, ...], frozen: bool = False) -> Engine:
+    if frozen:
+        file = URL.create("sqlite", database=f"file:{quote(str(path))}", query={"immutable": "1", "uri": "true"})
+        engine = create_engine(file)
+    else:
+        engine = create_engine(URL.create("sqlite", database=str(path)))
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: Any) -> None:
