@@ -57,6 +57,7 @@ PAGES: dict[str, tuple[Row, ...]] = {  # a section without a name costs no click
         Row("gallery", "Gallery", "gallery", ":material/grid_view:"),
         Row("measures", "Metrics", "metrics", ":material/monitoring:"),
         Row("agreement", "Agreement", "agreement", ":material/handshake:"),
+        Row("judge_cards", "Judges", "judges", ":material/gavel:"),
     ),
     "Keep": (
         Row("audit", "Audit", "audit", ":material/policy:"),
