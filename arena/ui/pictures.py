@@ -32,7 +32,8 @@ SMALL_PX = 512  # pictures are enlarged, by a whole factor, to about this
 LARGE_PX = 1400  # and reduced to this: Streamlit would resize anything wider than 1460 px by itself
 GAP_PX = 4
 PAPER = 128  # grey around pictures of another shape
-MOVING = (b"ftyp", b"\x1aE\xdf\xa3")  # MP4 and QuickTime at byte 4, Matroska and WebM at byte 0
+VIDEO_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")  # at byte 4: MP4, and QuickTime that is older
+MATROSKA = b"\x1aE\xdf\xa3"  # and WebM
 _SRGB = ImageCms.createProfile("sRGB")
 log = logging.getLogger(__name__)
 
@@ -40,13 +41,23 @@ log = logging.getLogger(__name__)
 def read_sample_picture(folder: Path, sample: Sample) -> Pixels:
     """[H, W, 3] sRGB pixels of a sample; raises `UnreadableImage` when its file is missing, damaged or another's."""
     path = folder / sample.path
+    return picture_of(read_recorded(path, sample.sha256), str(path))
+
+
+def read_recorded(path: Path, sha256: str) -> bytes:
+    """A file whose digest is known; raises `UnreadableImage` when it is missing or has changed."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise UnreadableImage(f"{path}: cannot be read: {error.strerror}") from error
-    if hashlib.sha256(content).hexdigest() != sample.sha256:
-        raise UnreadableImage(f"{path}: has changed since it was recorded as sample {sample.id}")
-    return picture_of(content, str(path))
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise UnreadableImage(f"{path}: has changed since it was recorded (its sha256 is another)")
+    return content
+
+
+def is_video(content: bytes) -> bool:
+    """MP4, QuickTime, Matroska or WebM by its first bytes; animations are pictures in this respect."""
+    return content[4:8] in VIDEO_BOXES or content[:4] == MATROSKA
 
 
 def read_picture(path: Path) -> Pixels:
@@ -59,7 +70,7 @@ def read_picture(path: Path) -> Pixels:
 
 def picture_of(content: bytes, name: str) -> Pixels:
     """[H, W, 3] sRGB pixels of a still picture's file, upright, its colour profile applied; `UnreadableImage` else."""
-    if content[4:8] == MOVING[0] or content[:4] == MOVING[1]:
+    if is_video(content):
         raise MovingPicture(f"{name}: a video; only still pictures can be shown")
     decoded = decode_picture(content, name)
     if decoded.note == ANIMATED:
@@ -106,10 +117,11 @@ def same_box(pictures: Sequence[Pixels], *, small_px: int = SMALL_PX, large_px: 
     shrink = min(1.0, large_px / max(height, width))
     box = (max(1, round(height * shrink)), max(1, round(width * shrink)))
     zoom = max(1, round(small_px / max(box)))
-    return [_enlarge(_fit(picture, box), zoom) for picture in pictures]
+    return [_enlarge(fit(picture, box), zoom) for picture in pictures]
 
 
-def _fit(picture: Pixels, box: tuple[int, int]) -> Pixels:
+def fit(picture: Pixels, box: tuple[int, int]) -> Pixels:
+    """A picture in a box (height, width), not enlarged but by a whole factor, centred on grey."""
     factor = min(box[0] / picture.shape[0], box[1] / picture.shape[1])
     if factor >= 2:
         picture = _enlarge(picture, math.floor(factor))

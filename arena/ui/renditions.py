@@ -45,10 +45,16 @@ def render(picture: Pixels, other: tuple[int, ...]) -> bytes:
 
 def render_source(folder: Path, source: str) -> bytes:
     """The input picture of an editing task; raises `UnreadableImage`, also for a path that leads out of the project."""
+    path = source_path(folder, source)
+    return plain_png(same_box([read_picture(path)], small_px=1, large_px=LARGEST_PX)[0])
+
+
+def source_path(folder: Path, source: str) -> Path:
+    """Where an input file is; raises `UnreadableImage` when that is not in the project."""
     path = (folder / source).resolve()
     if not path.is_relative_to(folder.resolve()):
         raise UnreadableImage(f"{source}: leads out of the project folder")
-    return plain_png(same_box([read_picture(path)], small_px=1, large_px=LARGEST_PX)[0])
+    return path
 
 
 def plain_png(picture: Pixels) -> bytes:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from paragone.arena.agreement import Coefficient
     from paragone.arena.voter_agreement import Agreement, Consistency
+    from paragone.judges.calibration import Calibration
 
 MOST = 20  # pairs of voters in the table
 MOST_KEPT = 500  # and in the JSON document: a crowd has very many, most of which share an item or two
@@ -82,6 +83,7 @@ def agreement(
     if json_target != "-":
         for value, table in tables.items():
             _print(table, f"{by} = {value}" if by else "")
+        _print_calibrations(source.calibrations)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,6 +96,7 @@ class _Source:
     kind: str | None
     repeats: Repeats
     calls: pd.DataFrame | None  # a judge's answers in both orders, where they are known beside the votes
+    calibrations: dict[str, Calibration] = field(default_factory=dict)  # of judges with soft verdicts
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +128,13 @@ def _file(path: Path, *, item: str | None, kind: str | None, extra: list[str]) -
 def _project(folder: Path, *, item: str | None, kind: str | None) -> _Source:
     from paragone.arena.store import Store
     from paragone.arena.store_agreement import calls_as_votes, picture_votes
+    from paragone.cli.judge_calibration import calibrations
     from paragone.data.project import Project
 
     if item or kind:
         raise UsageError("--item and --kind name columns of a file; a project folder knows its own")
     with Store(Project.open(folder).database) as store:
-        table, calls = picture_votes(store), calls_as_votes(store)
+        table, calls, soft = picture_votes(store), calls_as_votes(store), calibrations(store)
     if table.empty:
         raise InputError(f"{folder}: no votes yet; people give some with: paragone serve")
     kinds = set(table["kind"])
@@ -140,7 +144,7 @@ def _project(folder: Path, *, item: str | None, kind: str | None) -> _Source:
             f"{folder}: only the judge {voters[0]!r} has voted, so there is nobody to agree with; "
             "collect people's votes with: paragone serve, or have another judge decide the same battles"
         )
-    return _Source(str(folder), table, "item", "kind", "first", calls)
+    return _Source(str(folder), table, "item", "kind", "first", calls, soft)
 
 
 def _split(source: _Source, by: str | None) -> dict[str, pd.DataFrame]:
@@ -191,10 +195,19 @@ def _document(tables: dict[str, _Table], by: str | None, source: _Source, option
     from paragone.arena.voter_agreement import SCHEMA
 
     parameters = {"item": source.item, "kind": source.kind, **asdict(options), "level": 0.95, "interval": "jackknife"}
-    head = {"schema": SCHEMA, "parameters": parameters}
+    soft = {judge: asdict(found) for judge, found in source.calibrations.items()}
+    head = {"schema": SCHEMA, "parameters": parameters, "calibration": soft}
     if by is None:
         return head | asdict(tables[""])
     return head | {"by": by, "groups": {value: asdict(table) for value, table in tables.items()}}
+
+
+def _print_calibrations(found: dict[str, Calibration]) -> None:
+    from paragone.cli.judge_calibration import sentence
+    from paragone.cli.output import stdout
+
+    for judge, calibration in found.items():
+        stdout.print(sentence(judge, calibration), markup=False, soft_wrap=True)
 
 
 def _print(table: _Table, title: str) -> None:

@@ -21,7 +21,7 @@ from paragone.arena.ui.pictures import MovingPicture
 from paragone.arena.ui.renditions import SIZE_STEP, Pair
 from paragone.arena.ui.video_renditions import ClipRenditions, shared_box, survey
 from paragone.data import Sample
-from paragone.data.errors import UnreadableImage
+from paragone.data.errors import ParagoneError, UnreadableImage
 from paragone.data.files import file_digest
 
 av = pytest.importorskip("av", reason="PyAV is not installed")
@@ -102,10 +102,12 @@ class TestBlind:
         for side in rendered(tmp_path, original):
             assert CANARY.encode() not in side
             assert b"Lavf" not in side
+            assert b"Lavc" not in side
             assert len(side) % SIZE_STEP == 0
             boxes = top_boxes(side)
             assert [name for name, _ in boxes] == [b"ftyp", b"moov", b"free", b"mdat", b"free"]
-            assert not any(name in side for name in (b"udta", b"meta", b"uuid"))
+            assert not any(name in side for name in (b"uuid", b"x264"))
+            assert side[side.index(b"ilst") - 4 :].startswith(b"\0\0\0\x08ilst")  # the list of tags is empty
             assert side[4:8] == b"ftyp"
             with av.open(io.BytesIO(side)) as source:
                 assert [stream.type for stream in source.streams] == ["video"]
@@ -115,13 +117,25 @@ class TestBlind:
     def test_sides_are_alike(self, tmp_path: Path, one: str, two: str) -> None:
         pair = rendered(tmp_path, clip(one), clip(two, size=(64, 50)))
         assert fields(pair.a) == fields(pair.b)
-        assert fields(pair.a)[6:9] == (64, 64, 24)
+        assert fields(pair.a)[3:9] == ("h264", "High", "yuv420p", 64, 64, 24)
         assert pair.a != pair.b
+
+    def test_where_there_is_no_h264(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        rest = {name: settings for name, settings in video_renditions.CODECS.items() if name != "libx264"}
+        monkeypatch.setattr(video_renditions, "CODECS", rest)
+        pair = rendered(tmp_path, clip(), clip("webm", rate=24))
+        assert fields(pair.a) == fields(pair.b)
+        assert fields(pair.a)[3] == "vp9"
+        assert len(frames(pair.a)) == 24
+        monkeypatch.setattr(video_renditions, "CODECS", {})
+        with pytest.raises(ParagoneError, match="install its own wheel"):
+            rendered(tmp_path, clip())
 
     def test_odd_sizes(self, tmp_path: Path) -> None:
         assert shared_box([(33, 64), (20, 65)]) == (34, 66)
         pair = rendered(tmp_path, animation("GIF", [100] * 4, (33, 65)))
         assert fields(pair.a)[6:8] == (34, 66)
+        assert fields(rendered(tmp_path, animation("GIF", [100] * 2, (9, 17))).a)[6:8] == (10, 18)
 
 
 def top_boxes(content: bytes) -> list[tuple[bytes, int]]:
@@ -216,8 +230,8 @@ class TestRefused:
 
     @pytest.mark.parametrize(
         ("limit", "value", "words"),
-        [("MOST_FRAMES", 23, "over 23 frames"), ("LONGEST_S", 0, "or 0 s"), ("MOST_PIXELS", 70_000, "megapixels in all"),
-         ("LARGEST_PX", 60, "up to 60 px a side")],
+        [("MOST_FRAMES", 23, "over 23 frames"), ("LONGEST_S", 0, "or 0 s"),
+         ("MOST_PIXELS", 70_000, "megapixels in all"), ("LARGEST_PX", 60, "up to 60 px a side")],
     )  # fmt: skip
     @pytest.mark.parametrize("content", [clip(), animation("GIF", [40] * 24)], ids=["mp4", "gif"])
     def test_too_much(
@@ -227,6 +241,12 @@ class TestRefused:
         monkeypatch.setattr(video_renditions, limit, value)
         with pytest.raises(UnreadableImage, match=f"x: .*{words}"):
             survey(content, "x")
+
+    def test_what_the_encoder_refuses(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(video_renditions, "CODECS", {"libx264": {"preset": "nothing"}})
+        with pytest.raises(UnreadableImage, match=r"one\.bin: cannot be written anew"):
+            rendered(tmp_path, clip())
+        assert not (tmp_path / "cache").exists()
 
     def test_a_picture_against_a_clip(self, tmp_path: Path) -> None:
         Image.new("RGB", (64, 48)).save(tmp_path / "still.png")

@@ -5,7 +5,11 @@ from __future__ import annotations
 import io
 import random
 import re
+import socket
+import subprocess
+import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +19,8 @@ import numpy as np
 import pytest
 
 from paragone.arena.store import Store
-from paragone.data import VoterKind
+from paragone.data import GeneratorCard, Prompt, Sample, VoterKind, sample_id
+from paragone.data.files import file_digest
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -316,6 +321,71 @@ def test_videos_play_in_step(visit: Visit, server: Any) -> None:
     assert rates == [0.5, 0.5]
     page.keyboard.press("t")
     visit.wait_for_reveal()
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """A server on a project of two models that make clips, its address and its folder."""
+    with Store(tmp_path / "arena.db", create=True) as store:
+        store.add_prompts([Prompt("p", "it gets brighter")])
+        for model, brightness in (("model-anna", 0), ("model-bert", 100)):
+            store.add_generators([GeneratorCard(model)])
+            path = tmp_path / f"{model}.webm"
+            path.write_bytes(clip(brightness, 48))
+            digest = file_digest(path)
+            store.add_samples([Sample(sample_id(model, "p", 0, digest), digest, path.name, "p", model, 0, 64, 48)])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "paragone", "serve", "--dir", str(tmp_path), "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        url = f"http://127.0.0.1:{port}"
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"{url}/healthz", timeout=5).close()
+                break
+            except OSError:
+                assert process.poll() is None
+                time.sleep(0.1)
+        yield url, tmp_path
+        process.terminate()
+
+
+def test_battle_of_two_clips(browser: Browser, clips: tuple[str, Path], screenshots: Path) -> None:
+    url, folder = clips
+    context = browser.new_context(viewport=DESKTOP)
+    visit = Visit(context.new_page())
+    page = visit.page
+    if not page.evaluate("() => document.createElement('video').canPlayType('video/mp4; codecs=\"avc1.64001e\"')"):
+        pytest.skip("this Chromium plays no H.264")
+    held: list[Any] = []
+    page.route("**/arena/m/*/b", lambda route: held.append(route), times=1)
+    page.goto(url)
+    page.locator(".battle").wait_for()
+    while not held:
+        page.wait_for_timeout(50)
+    page.wait_for_timeout(2 * FASTEST_MS)
+    assert page.get_by_role("button", name="A is better").is_disabled()
+    held[0].continue_()
+    battle = visit.wait_for_pair()
+    assert page.get_by_label("Video A").count() == page.get_by_label("Video B").count() == 1
+    page.wait_for_function(
+        f"() => [...({ROOT}).querySelectorAll('video')].every(video => video.currentTime > 0.2 && video.duration > 1.9)"
+    )
+    sides = [context.request.get(address) for address in visit.media()[:2]]
+    for side in sides:
+        assert (side.headers["content-type"], side.headers["cache-control"]) == ("video/mp4", "private, no-store")
+        assert len(side.body()) % 65536 == 0
+        assert b"model-" not in side.body()
+    part = context.request.get(visit.media()[0], headers={"Range": "bytes=4-7"})
+    assert (part.status, part.body()) == (206, b"ftyp")
+    page.screenshot(path=screenshots / "battle-clips.png")
+    assert human_votes(folder).empty
+    page.keyboard.press("a")
+    visit.wait_for_reveal()
+    assert wait_for_votes(folder, 1).iloc[-1]["battle"] == battle
+    context.close()
+    assert visit.problems == []
 
 
 @pytest.mark.parametrize(
