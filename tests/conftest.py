@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ def offline_and_homeless(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pyte
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", connect_here)
+    # Streamlit's AppTest leaves its script behind as the main module, which every spawned process would then run.
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
     monkeypatch.setenv("PARAGONE_HOME", str(tmp_path_factory.mktemp("home")))
 
 
