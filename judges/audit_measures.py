@@ -21,6 +21,7 @@ import numpy as np
 
 from paragone.data.records import Verdict, Winner
 from paragone.judges.audit_probes import CLEAR, CONTROL, EVEN, LONG, ON_THE_WRONG, Question
+from paragone.judges.coverage import wilson
 from paragone.judges.judge_card import Measure
 
 NORMAL_QUANTILE = 1.959963984540054  # Φ⁻¹(0.975)
@@ -47,15 +48,6 @@ class Answer(NamedTuple):
 
 
 Pairs = dict[int, list[Answer]]
-
-
-def wilson(successes: float, n: int) -> tuple[float, float]:
-    """Wilson's 95 % score interval of a rate (JASA 22, 1927); `successes` may be a fraction."""
-    z2 = NORMAL_QUANTILE**2
-    rate = successes / n
-    centre = (rate + z2 / (2 * n)) / (1 + z2 / n)
-    half = NORMAL_QUANTILE * math.sqrt(max(rate * (1 - rate), 0.0) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return max(centre - half, 0.0), min(centre + half, 1.0)
 
 
 def shift_interval(differences: Sequence[float]) -> tuple[float, float]:

@@ -11,13 +11,12 @@ import pandas as pd
 import streamlit as st
 from streamlit.elements.lib.column_types import ColumnConfig
 
-from paragone.arena.leaderboard import Leaderboard, Voters, is_missing, leaderboard_csv, rank_text, store_leaderboard
+from paragone.arena.leaderboard import Leaderboard, is_missing, leaderboard_csv, rank_text, store_leaderboard
 from paragone.arena.ui.filters import METHOD_LABELS, Filters, draw_filters
 from paragone.arena.ui.reading import OpenProject
 from paragone.data.errors import ParagoneError
 from paragone.data.records import GeneratorCard
 
-LABELS: dict[Voters, str] = {"human": "People", "judge": "Judges", "all": "Both, mixed"}
 WHOSE = {
     "human": "people",
     "judge": "judges",
@@ -69,18 +68,6 @@ def open_board(project: OpenProject, filters: Filters) -> Leaderboard | None:
         st.warning("These votes give no ratings.", icon=":material/help:")
         st.text(str(error))
         return None
-
-
-def choose_voters(project: OpenProject, *, key: str) -> Voters:
-    """Whose votes to show: asked only where there is a choice. The mix has to be asked for."""
-    kinds = project.kinds()
-    if len(kinds) < 2:
-        return kinds[0] if kinds else "all"
-    options: list[Voters] = [*sorted(kinds), "all"]
-    chosen: Voters = st.segmented_control(
-        "Votes of", options, default=kinds[0], required=True, format_func=LABELS.__getitem__, key=key
-    )
-    return chosen
 
 
 def describe(board: Leaderboard) -> str:

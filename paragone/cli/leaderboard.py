@@ -26,6 +26,7 @@ from paragone.arena.leaderboard import (
 )
 from paragone.arena.store import Store
 from paragone.cli.output import check_writable, write_json
+from paragone.cli.tables import printable
 from paragone.data.errors import UsageError
 from paragone.data.files import write_atomically
 from paragone.data.project import Project
@@ -143,10 +144,10 @@ def print_board(board: Leaderboard) -> None:
     console.print()
     console.print(f"{_title(board)}.", style="dim", markup=False, soft_wrap=True)
     if n_shown < len(measures):
-        names = ", ".join(_printable(name) for name in measures[n_shown:])
+        names = ", ".join(printable(name) for name in measures[n_shown:])
         console.print(f"No room for: {names} (a wider terminal or --csv has them).", markup=False, soft_wrap=True)
     for warning in board.warnings:
-        console.print(f"! {_printable(warning)}", style="yellow", markup=False, soft_wrap=True)
+        console.print(f"! {printable(warning)}", style="yellow", markup=False, soft_wrap=True)
 
 
 def _title(board: Leaderboard) -> str:
@@ -157,7 +158,7 @@ def _title(board: Leaderboard) -> str:
     intervals = ", ± is the 95 % interval" if board.ratings.rating_lower is not None else ", without intervals"
     votes = f"{n:,} vote{'s' * (n != 1)} of {whose}"
     if board.category:
-        votes += f" on prompts of {' and '.join(f'{name} {_printable(word)}' for name, word in board.category.items())}"
+        votes += f" on prompts of {' and '.join(f'{name} {printable(word)}' for name, word in board.category.items())}"
     return f"{votes}; {_METHOD[board.ratings.method]} ratings{intervals}; Elo in the order of the votes"
 
 
@@ -169,9 +170,9 @@ def _table(board: Leaderboard, measures: list[str]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for name in measures:
         arrow = "↑" if board.measures.protocols[name]["higher_is_better"] else "↓"
-        table.add_column(Text(f"{_SHORT.get(name, _printable(name))}{arrow}"), justify="right", no_wrap=True)
+        table.add_column(Text(f"{_SHORT.get(name, printable(name))}{arrow}"), justify="right", no_wrap=True)
     for row in board.frame.to_dict("records"):
-        cells: list[str | Text] = [rank_text(row), Text(_printable(row["model"])), _rating(row), _number(row["elo"], 0)]
+        cells: list[str | Text] = [rank_text(row), Text(printable(row["model"])), _rating(row), _number(row["elo"], 0)]
         cells += [f"{row['n_votes']:,}", _number(100 * row["win_rate"], 0)]
         table.add_row(*cells, *(_measure(row[name]) for name in measures))
     return table
@@ -196,8 +197,3 @@ def _measure(value: float) -> str:
     if is_missing(value):
         return "–"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:#.3g}".rstrip(".")
-
-
-def _printable(text: str) -> str:
-    """The text without characters that steer a terminal."""
-    return "".join(character if character.isprintable() else "\ufffd" for character in text)

@@ -14,9 +14,10 @@ from scipy.stats import binomtest
 from paragone.data import InputError, Prompt, Status, UsageError, Verdict, Winner
 from paragone.data.digits import load_digits_split
 from paragone.judges.audit import CACHED_REPEATS, audit_judge, plan_audit
-from paragone.judges.audit_measures import logit_bias, shift_interval, wilson
+from paragone.judges.audit_measures import logit_bias, shift_interval
 from paragone.judges.audit_media import DRESSINGS, Clip, Media, Shown, digit_items, scene_items, treat
 from paragone.judges.audit_probes import PROBES
+from paragone.judges.coverage import wilson
 from paragone.judges.digits import DigitsJudge
 from paragone.judges.judge_card import GATES, JudgeCard, check_gates
 from paragone.judges.scripted import ScriptedJudge
