@@ -114,10 +114,15 @@ def reverse_sde(score: Score, sde: SDE, noise: Tensor, *, steps: int, correctors
         x = x - (sde.drift(now) * x - sde.diffusion(now) * score(x, now.expand(len(x)))) * dt
         x = x + (sde.diffusion(now) * dt).sqrt() * next(rows)
         for _ in range(correctors):
-            slope, z = score(x, then.expand(len(x))), next(rows)
-            h = 2.0 * (SIGNAL_TO_NOISE * z.norm(dim=1, keepdim=True) / slope.norm(dim=1, keepdim=True)) ** 2
-            x = x + h * slope + (2.0 * h).sqrt() * z
+            x = langevin(score, x, then, next(rows))
     return x
+
+
+def langevin(score: Score, x: Tensor, t: Tensor, z: Tensor) -> Tensor:
+    """One step of Langevin dynamics at time t with noise `z` [N, D]: each picture takes a step of its own length."""
+    slope = score(x, t.expand(len(x)))
+    h = 2.0 * SIGNAL_TO_NOISE**2 / slope.square().mean(1, keepdim=True)
+    return x + h * slope + (2.0 * h).sqrt() * z
 
 
 def probability_flow(score: Score, sde: SDE, noise: Tensor, *, steps: int) -> Tensor:
