@@ -7,7 +7,6 @@ An image-to-video prompt gives the first frame and says where the digit goes; wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -83,23 +82,17 @@ def render(image: NDArray[np.uint8], places: NDArray[np.int64]) -> NDArray[np.ui
     return clip
 
 
-def draw_moves(digits: Digits, *, rounds: int = 1, seed: int) -> list[Move]:
-    """Each digit in each direction, `rounds` times over (ids repeat from the second on), with random image and start.
-
-    The same seed gives the same moves; images are drawn from `digits` without replacement.
-    """
+def draw_moves(digits: Digits, *, seed: int) -> list[Move]:
+    """Each digit in each direction, 80 moves, with random images of `digits` (each at most once) and random starts."""
     rng = np.random.default_rng(seed)
-    decks = [rng.permutation(digits.of_class(digit)) for digit in range(N_CLASSES)]
-    fewest = min(len(deck) for deck in decks)
-    if rounds * len(DIRECTIONS) > fewest:
-        raise InputError(f"{rounds} rounds take {rounds * len(DIRECTIONS)} images of each digit; there are {fewest}")
-    kinds = [(digit, name) for _ in range(rounds) for digit in range(N_CLASSES) for name in DIRECTIONS]
-    starts = rng.integers(0, ROOM_PX + 1, size=(len(kinds), 2))
-    used = [0] * N_CLASSES
     moves = []
-    for (digit, direction), (row, column) in zip(kinds, starts, strict=True):
-        moves.append(Move(digit, decks[digit][used[digit]], (int(row), int(column)), direction))
-        used[digit] += 1
+    for digit in range(N_CLASSES):
+        images = rng.permutation(digits.of_class(digit))
+        starts = rng.integers(0, ROOM_PX + 1, size=(len(DIRECTIONS), 2))
+        moves += [
+            Move(digit, image, (int(row), int(column)), direction)
+            for image, (row, column), direction in zip(images, starts, DIRECTIONS, strict=False)
+        ]
     return moves
 
 
@@ -129,8 +122,7 @@ def velocity_error(clip: NDArray[np.uint8], places: NDArray[np.int64]) -> float:
     return float(np.linalg.norm(np.diff(centroids(clip), axis=0) - np.diff(places, axis=0), axis=1).mean())
 
 
-def track(clip: NDArray[np.uint8], places: Sequence[tuple[int, int]] | NDArray[np.int64]) -> NDArray[np.uint8]:
-    """[T, 8, 8] what is seen where the digit should be."""
-    return np.stack(
-        [frame[r : r + SIZE_PX, c : c + SIZE_PX] for frame, (r, c) in zip(clip, np.asarray(places), strict=True)]
-    )
+def seen_at(clip: NDArray[np.uint8], places: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """[T, 8, 8] what a clip [T, 16, 16] shows where the digit should be."""
+    windows = [frame[r : r + SIZE_PX, c : c + SIZE_PX] for frame, (r, c) in zip(clip, places, strict=True)]
+    return np.stack(windows)
