@@ -30,17 +30,16 @@ from paragone.data.generators.reference.network import (
 from paragone.data.progress import Progress, silent
 from paragone.data.records import Task
 
-
 Times = Callable[[int, torch.Generator], Tensor]
 
 
 def uniform_times(n: int, rng: torch.Generator) -> Tensor:
-    """n times, [n], spread evenly over 0..1."""
+    """Times [n] spread evenly over 0..1."""
     return torch.rand(n, generator=rng)
 
 
 def logit_normal_times(n: int, rng: torch.Generator) -> Tensor:
-    """n times, [n], whose logits are standard normal."""
+    """Times [n] whose logits are standard normal."""
     return torch.randn(n, generator=rng).sigmoid()
 
 

@@ -1,9 +1,8 @@
 """What the reference models share: a residual MLP conditioned on time and class, its training, and its answers.
 
 Time enters through sines and cosines (Vaswani et al. 2017), the class through an embedding whose last row means "no
-class", which training uses for a tenth of the images so that the model can be guided without a classifier (Ho &
-Salimans 2022, arXiv:2207.12598). Samplers and losses take any callable with the network's arguments, so that a closed form,
-another backbone or a guided network (guidance.py) can stand in its place.
+class", which training uses for a tenth of the images (guidance.py says why). Losses and samplers take any callable
+with the network's arguments, so that another backbone, a guided network or a closed form can stand in its place.
 """
 
 from __future__ import annotations
