@@ -12,7 +12,7 @@ from pathlib import Path
 
 from paragone.data.digits import load_digits_split
 from paragone.data.generators.base import GeneratorAdapter
-from paragone.data.records import GeneratorCard, fingerprint
+from paragone.data.records import GeneratorCard, Task, fingerprint
 
 RECIPE = 1  # raise it when a change of code changes what training or sampling gives
 
@@ -42,6 +42,8 @@ class Contestant:
 
     card: GeneratorCard
     build: Callable[[str, Path, DemoSettings], GeneratorAdapter]
+    task: Task = Task.TEXT_TO_IMAGE
+    evaluations: int | None = None  # of a network for one sample, where it is known
 
 
 def _flow(*, checkpoint: int = 2, steps: int = 50, guidance: float = 1.0) -> Callable[..., GeneratorAdapter]:
@@ -99,4 +101,3 @@ CONTESTANTS = (
     Contestant(_card("replay", "cautionary", "replays its training images"), _replay),
     Contestant(_card("three-digits", "cautionary", "draws only 0, 1 and 7"), _three_digits),
 )
-BY_NAME = {contestant.card.name: contestant for contestant in CONTESTANTS}

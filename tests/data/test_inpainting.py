@@ -112,7 +112,9 @@ def test_the_known_half_steers_the_unknown_one() -> None:
     rng = torch.Generator().manual_seed(0)
     source = images[torch.arange(40) % 2]
     noise = torch.randn(40, 20 * 3, 64, generator=rng)
-    drawn = repaint(velocity, noise, torch.zeros(40, dtype=torch.long), source, inside.expand(40, 64), steps=20, passes=3)
+    drawn = repaint(
+        velocity, noise, torch.zeros(40, dtype=torch.long), source, inside.expand(40, 64), steps=20, passes=3
+    )
     assert (abs(drawn - source).amax(dim=1) < 1e-4).float().mean() > 0.9  # half of them by chance
 
 

@@ -95,7 +95,7 @@ class CausalAutoencoder(nn.Module):
         return self.draw(latents.transpose(1, 2) / self.scale)
 
     def draw(self, z: Tensor) -> Tensor:
-        """Clips of unscaled latents [N, 4, 1 + k, 4, 4]: each gives three frames, of which the first one's last is kept."""
+        """Clips of unscaled latents [N, 4, 1 + k, 4, 4]; each gives three frames, the first only its last."""
         n, _, k, height, width = z.shape
         thrice = self.to_frames(self.spread(z)).reshape(n, STRIDE, -1, k, height, width)
         frames = thrice.permute(0, 2, 3, 1, 4, 5).reshape(n, -1, STRIDE * k, height, width)[:, :, STRIDE - 1 :]
@@ -130,7 +130,9 @@ def clip_batches(digits: Digits, *, seed: int) -> Callable[[], tuple[NDArray[np.
         directions = rng.integers(len(VELOCITIES), size=BATCH)
         starts = rng.integers(0, ROOM_PX + 1, size=(BATCH, 2))
         pictures = digits.images[rng.integers(len(digits), size=BATCH)]
-        places = [trajectory((int(r), int(c)), tuple(VELOCITIES[d])) for (r, c), d in zip(starts, directions, strict=True)]
+        places = [
+            trajectory((int(r), int(c)), tuple(VELOCITIES[d])) for (r, c), d in zip(starts, directions, strict=True)
+        ]
         return np.stack([render(*each) for each in zip(pictures, places, strict=True)]), directions
 
     return draw

@@ -24,7 +24,14 @@ Train = Callable[[Digits, int], GeneratorAdapter]  # training set, number of the
 
 
 def breed(
-    train: Train, real: Digits, *, n: int, real_share: float = 0.0, seed: int, progress: Progress = silent
+    train: Train,
+    real: Digits,
+    *,
+    n: int,
+    real_share: float = 0.0,
+    seed: int,
+    task: str = "breed",
+    progress: Progress = silent,
 ) -> list[GeneratorAdapter]:
     """The models of `n` generations: the first learns from `real`, each other one from samples of the one before.
 
@@ -34,7 +41,7 @@ def breed(
     for number in range(n):
         training = next_training_set(models[-1], real, real_share, seed=seed + number) if models else real
         models.append(train(training, number))
-        progress("breed generations", number + 1, n)
+        progress(task, number + 1, n)
     return models
 
 

@@ -38,9 +38,10 @@ from paragone.data.progress import Progress, silent
 from paragone.data.records import Task
 
 N_VALUES = N_LATENTS * LATENT_SIZE
-N_CLIPS = 4096  # encoded once, for all of the training
+N_CLIPS = 8192  # encoded once, for all of the training
+WIDTH = 384
 
-build_network = partial(DigitNetwork, N_VALUES)  # its classes are directions
+build_network = partial(DigitNetwork, N_VALUES, WIDTH)  # its classes are directions
 
 
 def anchored_loss(network: Network, z: Tensor, direction: Tensor, rng: torch.Generator) -> Tensor:
