@@ -49,10 +49,8 @@ class DDIM:
 
     def generate(self, requests: Sequence[GenerationRequest], /) -> Iterator[Generation]:
         """Draw each request's chain; noise row 0 starts it, row k drives the k-th step."""
-        sampler = partial(implicit, steps=self.steps, eta=self.eta)
-        n_noise = self.steps if self.eta else 1
-        network = guided(self.network, self.guidance)
-        yield from answer(network, requests, sampler, n_noise=n_noise, dtype=torch.float64)
+        sampler = partial(implicit, guided(self.network, self.guidance), steps=self.steps, eta=self.eta)
+        yield from answer(requests, sampler, n_noise=self.steps if self.eta else 1, dtype=torch.float64)
 
 
 def implicit(network: Network, noise: Tensor, digit: Tensor, *, steps: int, eta: float, largest: float = 1.0) -> Tensor:

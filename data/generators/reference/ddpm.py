@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -83,7 +84,7 @@ class DDPM:
 
     def generate(self, requests: Sequence[GenerationRequest], /) -> Iterator[Generation]:
         """Draw each request's chain; noise row 0 starts it, row t drives the step into x_{t-1}."""
-        yield from answer(guided(self.network, self.guidance), requests, ancestral, n_noise=T)
+        yield from answer(requests, partial(ancestral, guided(self.network, self.guidance)), n_noise=T)
 
 
 def ancestral(network: Network, noise: Tensor, digit: Tensor) -> Tensor:

@@ -99,7 +99,7 @@ class FlowMatching:
 
     def generate(self, requests: Sequence[GenerationRequest], /) -> Iterator[Generation]:
         """Integrate dx/dt = v(x, t) from t = 0 to 1 for all requests at once."""
-        yield from answer(guided(self.network, self.guidance), requests, partial(integrate, steps=self.steps))
+        yield from answer(requests, partial(integrate, guided(self.network, self.guidance), steps=self.steps))
 
 
 def integrate(network: Network, noise: Tensor, digit: Tensor, *, steps: int) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,8 +28,8 @@ BATCH = 128
 LEARNING_RATE = 2e-3
 
 Network = Callable[[Tensor, Tensor, Tensor], Tensor]  # x [N, D], time [N] in 0..1, class [N] in 0..10 → [N, D]
-Loss = Callable[[Network, Tensor, Tensor, torch.Generator], Tensor]  # network, examples [N, …], classes, noise's source
-Sampler = Callable[[Network, Tensor, Tensor], Tensor]  # network, noise [N, n_noise, D], classes → pixels [N, 64]
+Loss = Callable[[Any, Tensor, Tensor, torch.Generator], Tensor]  # what `build` makes, examples, classes, noise's source
+Sampler = Callable[[Tensor, Tensor], Tensor]  # noise [N, n_noise, n_values], classes [N] → pixels [N, 64] in -1..1
 Weights = Mapping[str, Tensor]
 
 
@@ -130,7 +131,6 @@ def request_noise(request: GenerationRequest, shape: tuple[int, ...]) -> NDArray
 
 @torch.inference_mode()
 def answer(
-    network: Network,
     requests: Sequence[GenerationRequest],
     sampler: Sampler,
     *,
@@ -138,13 +138,13 @@ def answer(
     n_values: int = N_PIXELS,
     dtype: torch.dtype = torch.float32,
 ) -> Iterator[Generation]:
-    """Answer digit requests with one batched call of `sampler(network, noise [N, n_noise, n_values], classes)`.
+    """Answer digit requests with one batched call of `sampler(noise, classes)`.
 
     In float64 an answer has the same bytes whichever requests are answered with it; in float32 a matrix product of
     another shape rounds otherwise, by a grey level at the most.
     """
     noise = torch.from_numpy(np.stack([request_noise(request, (n_noise, n_values)) for request in requests])).to(dtype)
     digit = torch.tensor([prompt_class(request.prompt) for request in requests])
-    images = to_images(sampler(network, noise, digit))
+    images = to_images(sampler(noise, digit))
     for request, image in zip(requests, images, strict=True):
         yield Generation(request, image)

@@ -118,8 +118,8 @@ class VelocityDiffusion:
 
     def generate(self, requests: Sequence[GenerationRequest], /) -> Iterator[Generation]:
         """Turn every request's noise to an image."""
-        network = guided(self.network, self.guidance)
-        yield from answer(network, requests, partial(walk, steps=self.steps), dtype=torch.float64)
+        sampler = partial(walk, guided(self.network, self.guidance), steps=self.steps)
+        yield from answer(requests, sampler, dtype=torch.float64)
 
 
 def walk(network: Network, noise: Tensor, digit: Tensor, *, steps: int) -> Tensor:

@@ -88,20 +88,17 @@ class ScoreModel:
         self.name = name
         self.sde = sde
         self.guidance = guidance
-        self._sample = (
-            partial(probability_flow, steps=steps) if ode else partial(reverse_sde, steps=steps, correctors=correctors)
-        )
+        self._steps, self._correctors, self._ode = steps, correctors, ode
         self.network = DigitNetwork().double()
         self.network.load_state_dict(weights)
 
     def generate(self, requests: Sequence[GenerationRequest], /) -> Iterator[Generation]:
         """Draw each request's path; noise row 0 starts it, each random step takes the next row."""
-        network = guided(self.network, self.guidance)
         n_noise = 1 if self._ode else 1 + self._steps * (1 + self._correctors)
-        yield from answer(network, requests, self._draw, n_noise=n_noise, dtype=torch.float64)
+        yield from answer(requests, self._draw, n_noise=n_noise, dtype=torch.float64)
 
-    def _draw(self, network: Network, noise: Tensor, digit: Tensor) -> Tensor:
-        slope = partial(score, network, self.sde, digit)
+    def _draw(self, noise: Tensor, digit: Tensor) -> Tensor:
+        slope = partial(score, guided(self.network, self.guidance), self.sde, digit)
         if self._ode:
             return probability_flow(slope, self.sde, noise, steps=self._steps)
         return reverse_sde(slope, self.sde, noise, steps=self._steps, correctors=self._correctors)
