@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from paragone.data.digits import N_CLASSES, SIZE_PX, Digits
 from paragone.data.errors import InputError
@@ -68,7 +68,7 @@ class Move:
         return f"move-{self.digit}-{self.direction.replace(' and ', '-')}"
 
 
-def trajectory(start: tuple[int, int], velocity: tuple[int, int], n_frames: int = N_FRAMES) -> NDArray[np.int64]:
+def trajectory(start: ArrayLike, velocity: ArrayLike, n_frames: int = N_FRAMES) -> NDArray[np.int64]:
     """[T, 2] places of a corner that starts in 0..8 and is reflected where it would leave that range."""
     straight = np.asarray(start) + np.arange(n_frames)[:, None] * np.asarray(velocity)
     return ROOM_PX - abs(straight % (2 * ROOM_PX) - ROOM_PX)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from paragone.data.records import Task
 from paragone.demo.contestants import CONTESTANTS, Contestant, DemoSettings
+from paragone.demo.studies import Line
 from paragone.demo.tracks import PICTURES, Track
 from paragone.demo.training import RUNS, Run
 
@@ -18,6 +19,7 @@ class Cast:
     contestants: tuple[Contestant, ...]
     runs: Mapping[str, Run]
     tracks: tuple[Track, ...]
+    lines: tuple[Line, ...] = ()  # of studies
 
     def contestant(self, name: str) -> Contestant:
         """The contestant of this name."""

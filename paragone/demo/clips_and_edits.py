@@ -14,7 +14,7 @@ from paragone.data.generators.base import GeneratorAdapter
 from paragone.data.progress import Progress
 from paragone.data.records import GeneratorCard, Task
 from paragone.demo.contestants import Contestant, DemoSettings
-from paragone.demo.full_settings import FullSettings
+from paragone.demo.full_settings import full
 from paragone.demo.training import Run, one_file, save_weights
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def _train_autoencoder(models: Path, settings: DemoSettings, progress: Progress)
     from paragone.data.generators.reference.causal_video import train_autoencoder
 
     training, _ = load_digits_split(seed=settings.seed)
-    steps = _full(settings).autoencoder_steps
+    steps = full(settings).autoencoder_steps
     weights = train_autoencoder(training, steps=steps, seed=settings.seed, progress=progress)
     save_weights(models / "causal-autoencoder.safetensors", weights, settings)
 
@@ -40,13 +40,13 @@ def _train_video(models: Path, settings: DemoSettings, progress: Progress) -> No
     from paragone.data.generators.reference.video_flow import train_video_flow
 
     training, _ = load_digits_split(seed=settings.seed)
-    full = _full(settings)
+    ours = full(settings)
     kept = train_video_flow(
         training,
-        _load(models / "causal-autoencoder.safetensors"),
-        steps=full.video_steps[-1],
-        keep=full.video_steps,
-        n_clips=full.n_clips,
+        load_weights(models / "causal-autoencoder.safetensors"),
+        steps=ours.video_steps[-1],
+        keep=ours.video_steps,
+        n_clips=ours.n_clips,
         seed=settings.seed,
         progress=progress,
     )
@@ -59,19 +59,17 @@ def _breed(line: str) -> Callable[[Path, DemoSettings, Progress], None]:
         from paragone.data.generators.reference.flow_matching import FlowMatching, train_flow_matching
         from paragone.data.generators.reference.self_consuming import breed
 
-        full = _full(settings)
+        ours = full(settings)
         real, _ = load_digits_split(seed=settings.seed)
         weights: dict[int, dict[str, Tensor]] = {}
 
         def train(training: Digits, number: int) -> GeneratorAdapter:
-            steps, seed = full.generation_steps, settings.seed + 1 + number
+            steps, seed = ours.generation_steps, settings.seed + 1 + number
             weights[number] = train_flow_matching(training, steps=steps, seed=seed)[steps]
             return FlowMatching(f"{line}-{number}", weights[number])
 
-        breed(
-            train, real, n=full.n_generations, real_share=LINES[line], seed=settings.seed, task=f"breed {line}",
-            progress=progress,
-        )  # fmt: skip
+        n, share = ours.n_generations, LINES[line]
+        breed(train, real, n=n, real_share=share, seed=settings.seed, task=f"breed {line}", progress=progress)
         for number, of_generation in weights.items():
             save_weights(models / generation_file(line, number), of_generation, settings)
 
@@ -84,14 +82,14 @@ def generation_file(line: str, number: int) -> str:
 
 
 def _generation_files(line: str) -> Callable[[DemoSettings], list[str]]:
-    return lambda settings: [generation_file(line, number) for number in range(_full(settings).n_generations)]
+    return lambda settings: [generation_file(line, number) for number in range(full(settings).n_generations)]
 
 
 RUNS = {
     "causal-autoencoder": Run(_train_autoencoder, one_file("causal-autoencoder")),
     "video-flow": Run(
         _train_video,
-        lambda settings: [f"video-flow-{step}.safetensors" for step in _full(settings).video_steps],
+        lambda settings: [f"video-flow-{step}.safetensors" for step in full(settings).video_steps],
         needs=("causal-autoencoder",),
     ),
     **{f"generations-{line}": Run(_breed(line), _generation_files(line)) for line in LINES},
@@ -107,8 +105,8 @@ def _video(*, checkpoint: int = 1, steps: int = 25, keep_anchor: bool = True) ->
     def build(name: str, models: Path, settings: DemoSettings) -> GeneratorAdapter:
         from paragone.data.generators.reference.video_flow import VideoFlow
 
-        weights = _load(models / f"video-flow-{_full(settings).video_steps[checkpoint]}.safetensors")
-        autoencoder = _load(models / "causal-autoencoder.safetensors")
+        weights = load_weights(models / f"video-flow-{full(settings).video_steps[checkpoint]}.safetensors")
+        autoencoder = load_weights(models / "causal-autoencoder.safetensors")
         return VideoFlow(name, weights, autoencoder, steps=steps, keep_anchor=keep_anchor)
 
     return build
@@ -152,8 +150,8 @@ def _last_generation(line: str) -> Build:
     def build(name: str, models: Path, settings: DemoSettings) -> GeneratorAdapter:
         from paragone.data.generators.reference.flow_matching import FlowMatching
 
-        number = _full(settings).n_generations - 1
-        return FlowMatching(name, _load(models / generation_file(line, number)))
+        number = full(settings).n_generations - 1
+        return FlowMatching(name, load_weights(models / generation_file(line, number)))
 
     return build
 
@@ -187,16 +185,12 @@ CONTESTANTS = (
 )
 
 
-def _full(settings: DemoSettings) -> FullSettings:
-    assert isinstance(settings, FullSettings)
-    return settings
-
-
 def _flow_weights(models: Path, settings: DemoSettings) -> dict[str, Tensor]:
-    return _load(models / f"flow-matching-{settings.checkpoints[-1]}.safetensors")
+    return load_weights(models / f"flow-matching-{settings.checkpoints[-1]}.safetensors")
 
 
-def _load(path: Path) -> dict[str, Tensor]:
+def load_weights(path: Path) -> dict[str, Tensor]:
+    """The weights in a safetensors file."""
     from safetensors.torch import load_file
 
     weights: dict[str, Tensor] = load_file(path)

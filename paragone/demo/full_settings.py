@@ -38,3 +38,9 @@ class FullSettings(DemoSettings):
     def generation_steps(self) -> int:
         """Training steps of each generation."""
         return self.training_steps // 2
+
+
+def full(settings: DemoSettings) -> FullSettings:
+    """The settings, which are those of a full demo."""
+    assert isinstance(settings, FullSettings)
+    return settings

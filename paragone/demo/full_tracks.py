@@ -24,8 +24,8 @@ from paragone.data.moving_digits import Move, centroids, draw_moves, seen_at, ve
 from paragone.data.project import Project
 from paragone.data.records import MetricResult, Prompt, Task
 from paragone.demo.contestants import DemoSettings
-from paragone.demo.full_settings import FullSettings
-from paragone.demo.tracks import Measured, Track, digits_judge, extractor_file, mean_result, write_once
+from paragone.demo.full_settings import full
+from paragone.demo.tracks import Measured, Track, digit_features, digits_judge, mean_result, write_once
 from paragone.judges.scorers import ScoreJudge, Scorer
 
 REAL_CLIPS = "(real clips)"
@@ -150,8 +150,7 @@ EDIT_MEASURES: tuple[Measure[Edit], ...] = (
 
 
 def _edits(settings: DemoSettings) -> list[Edit]:
-    assert isinstance(settings, FullSettings)
-    return _drawn_edits(settings.seed, settings.edits_per_digit)
+    return _drawn_edits(settings.seed, full(settings).edits_per_digit)
 
 
 @cache
@@ -208,18 +207,6 @@ def _means(
     return results
 
 
-def digit_features(images: NDArray[np.uint8], project: Project) -> NDArray[np.float64]:
-    """[N, 64] features of pictures [N, 8, 8] in the demo's extractor."""
-    import torch
-
-    from paragone.metrics.extractors.digits import DigitsNetwork
-
-    network = DigitsNetwork.load(extractor_file(project))
-    with torch.inference_mode():
-        features, _ = network(torch.from_numpy(images[:, None].astype(np.float32) / 255))
-    return features.numpy().astype(np.float64)
-
-
 def _fd(
     metric: str, images: NDArray[np.uint8], real: NDArray[np.uint8], project: Project, settings: DemoSettings
 ) -> MetricResult:
@@ -239,16 +226,11 @@ def _fd(
     )
 
 
-def _full(settings: DemoSettings) -> FullSettings:
-    assert isinstance(settings, FullSettings)
-    return settings
-
-
 MOVING = Track(
     task=Task.IMAGE_TO_VIDEO,
     prompts=lambda settings: [move.prompt for move in _moves(settings.seed)],
-    n_seeds=lambda settings: _full(settings).clips_per_prompt,
-    n_battles=lambda settings: _full(settings).n_clip_battles,
+    n_seeds=lambda settings: full(settings).clips_per_prompt,
+    n_battles=lambda settings: full(settings).n_clip_battles,
     lay_out=_lay_out_moves,
     metrics=(*(row.name for row in CLIP_MEASURES), "frame_fd"),
     measure=_measure_clips,
@@ -259,8 +241,8 @@ MOVING = Track(
 EDITS = Track(
     task=Task.IMAGE_EDITING,
     prompts=lambda settings: [edit.prompt for edit in _edits(settings)],
-    n_seeds=lambda settings: _full(settings).edits_per_prompt,
-    n_battles=lambda settings: _full(settings).n_edit_battles,
+    n_seeds=lambda settings: full(settings).edits_per_prompt,
+    n_battles=lambda settings: full(settings).n_edit_battles,
     lay_out=_lay_out_edits,
     metrics=(*(row.name for row in EDIT_MEASURES), "fd"),
     measure=_measure_edits,

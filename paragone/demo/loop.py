@@ -21,6 +21,8 @@ from paragone.demo.stages import (
     measure_inputs,
     run_training,
     sample_contestant,
+    study,
+    waiting_lines,
     waiting_runs,
 )
 from paragone.demo.workers import Workers
@@ -40,6 +42,8 @@ def run_demo(folder: Path, settings: DemoSettings, *, progress: Progress = silen
             workers.run(run_training, [(run, project.models, settings) for run in runs])
         samples = _sample(workers, cast, project, settings)
         measures = _measure(workers, cast, project, samples, settings)
+        if lines := waiting_lines(project, settings):
+            workers.run(study, [(line, project, settings) for line in lines])
     with Store(project.database, create=True) as store:
         store.add_generators([contestant.card for contestant in cast.contestants])
         for track in cast.tracks:

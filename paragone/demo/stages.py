@@ -21,11 +21,10 @@ from paragone.data.project import Project
 from paragone.data.records import MetricResult, Sample, fingerprint
 from paragone.demo.cast import cast_of
 from paragone.demo.contestants import DemoSettings
-from paragone.demo.tracks import FLOOR, Track, extractor_file
+from paragone.demo.studies import is_measured, measure_line
+from paragone.demo.tracks import Track, extractor_file
 from paragone.demo.training import next_runs, train
 from paragone.judges import judge_battles
-
-__all__ = ["FLOOR", "finished_measures", "finished_samples", "judge", "measure", "measure_inputs", "waiting_runs"]
 
 JUDGED_AT_ONCE = 240  # battles in one transaction
 
@@ -117,6 +116,20 @@ def judge(
             store.record_judgements(judgements, judge=track.judge)
             progress("judge battles", len(battles) - len(waiting) + start + len(batch), len(battles))
     return len(battles)
+
+
+def waiting_lines(project: Project, settings: DemoSettings) -> list[str]:
+    """The lines of studies whose points are not there or out of date."""
+    return [line.id for line in cast_of(settings).lines if not is_measured(line, project, settings)]
+
+
+def study(line: str, project: Project, settings: DemoSettings, *, progress: Progress = silent) -> None:
+    """Sample and measure the points of the line with this id."""
+    import torch
+
+    torch.set_num_threads(1)
+    wanted = next(one for one in cast_of(settings).lines if one.id == line)
+    measure_line(wanted, project, settings, progress=progress)
 
 
 def _recipe(name: str, settings: DemoSettings) -> str:

@@ -65,6 +65,18 @@ def extractor_file(project: Project) -> Path:
     return project.models / f"{EXTRACTOR}.safetensors"
 
 
+def digit_features(images: NDArray[np.uint8], project: Project) -> NDArray[np.float64]:
+    """[N, 64] features of pictures [N, 8, 8] in the demo's extractor."""
+    import torch
+
+    from paragone.metrics.extractors.digits import DigitsNetwork
+
+    network = DigitsNetwork.load(extractor_file(project))
+    with torch.inference_mode():
+        features, _ = network(torch.from_numpy(images[:, None].astype(np.float32) / 255))
+    return features.numpy().astype(np.float64)
+
+
 @cache
 def digits_judge(seed: int) -> DigitsJudge:
     """The judge of digits, fitted to the reference half, which no generator has seen."""

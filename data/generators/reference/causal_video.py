@@ -130,10 +130,11 @@ def clip_batches(digits: Digits, *, seed: int) -> Callable[[], tuple[NDArray[np.
         directions = rng.integers(len(VELOCITIES), size=BATCH)
         starts = rng.integers(0, ROOM_PX + 1, size=(BATCH, 2))
         pictures = digits.images[rng.integers(len(digits), size=BATCH)]
-        places = [
-            trajectory((int(r), int(c)), tuple(VELOCITIES[d])) for (r, c), d in zip(starts, directions, strict=True)
+        clips = [
+            render(picture, trajectory(start, velocity))
+            for picture, start, velocity in zip(pictures, starts, VELOCITIES[directions], strict=True)
         ]
-        return np.stack([render(*each) for each in zip(pictures, places, strict=True)]), directions
+        return np.stack(clips), directions
 
     return draw
 
