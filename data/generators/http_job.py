@@ -163,7 +163,7 @@ class HttpJob:
         if not isinstance(output, str) or not output:
             words = str(at(document, self.result.get("message", "/error")) or f"no output at {self.result['output']}")
             return Generation(request, status=refusal_status(words) or Status.ERROR, message=words[:300])
-        is_address = output.startswith(("http://", "https://", "data:"))
+        is_address = "://" in output[:16] or output.startswith("data:")
         limit = self.max_mb << 20
         content = fetch_output(output, self._service, limit=limit) if is_address else from_base64(output)
         cost = at(document, self.result["cost"]) if "cost" in self.result else None

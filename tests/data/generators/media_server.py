@@ -166,7 +166,7 @@ class MediaServer:
             job = f"job-{len(self.jobs)}"
             self.jobs[job] = {"body": received.body, "looks": 0}
             return as_json({"request_id": job})
-        job = received.path.split("/")[3]
+        job = received.path.split("/")[2]
         if job not in self.jobs:
             return error(404, "no such job")
         found = self.jobs[job]
