@@ -181,8 +181,11 @@ class _Tail:
         return f": …{text[-TAIL:]}" if len(text) > TAIL else f": {text}" if text else ""
 
     def _read(self) -> None:
-        while self._stream is not None and (chunk := os.read(self._stream.fileno(), 65_536)):
-            self._last = (self._last + chunk)[-4 * TAIL :]
+        if self._stream is None:
+            return
+        with self._stream:
+            while chunk := os.read(self._stream.fileno(), 65_536):
+                self._last = (self._last + chunk)[-4 * TAIL :]
 
 
 def _feed(process: subprocess.Popen[bytes], given: str | None) -> None:

@@ -173,6 +173,8 @@ def _frames(content: bytes, name: str) -> Iterator[_Frame]:
             n_frames = 0
             for frame in source.decode(stream):
                 n_frames += 1
+                if frame.is_corrupt:
+                    raise UnreadableImage(f"{name}: frame {n_frames} is damaged")
                 if n_frames > MOST_FRAMES:
                     raise UnreadableImage(f"{name}: over {MOST_FRAMES} frames")
                 upright = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)

@@ -20,7 +20,7 @@ LINE_EVERY_S = 30.0
 
 @contextmanager
 def judging(judge: str, total: int, what: str = "battles") -> Iterator[Report]:
-    """A bar for one judge or generator; where stderr is no terminal, a line every `LINE_EVERY_S` seconds and a last one.
+    """A bar for one judge or generator; where stderr is no terminal, a line each `LINE_EVERY_S` seconds and at the end.
 
     `what` is counted: battles, samples.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -43,8 +44,11 @@ with open(sys.argv[2], "w") as results:
 
 
 def program(code: str, *arguments: str, **settings: Any) -> CommandGenerator:
+    """A program in Python; braces in it mean nothing, as it stands in a file."""
+    folder = Path(tempfile.mkdtemp(dir=os.environ["PARAGONE_HOME"]))
+    (folder / "program.py").write_text(code)
     task = settings.pop("task", Task.TEXT_TO_IMAGE)
-    return CommandGenerator("m", task, [sys.executable, "-c", code, *arguments], **settings)
+    return CommandGenerator("m", task, [sys.executable, str(folder / "program.py"), *arguments], **settings)
 
 
 def one(code: str, **settings: Any) -> CommandGenerator:
@@ -90,7 +94,8 @@ def test_failures_say_why(ask: Callable[..., Any], code: str, words: str) -> Non
 
 
 def test_a_flood_of_words_neither_blocks_nor_fills_memory(ask: Callable[..., Any]) -> None:
-    code = "import sys; [sys.stderr.write('x' * 10**6) and sys.stdout.write('y' * 10**6) for _ in range(20)]; sys.exit('last words')"
+    flood = "[sys.stderr.write('x' * 10**6) and sys.stdout.write('y' * 10**6) for _ in range(20)]"
+    code = f"import sys; {flood}; sys.exit('last words')"
     made = ask(one(code))
     assert made.message.endswith("last words")
     assert len(made.message) < 3000
@@ -146,7 +151,6 @@ def test_batches_answer_as_far_as_they_come(tmp_path: Path) -> None:
     assert [generation.status for generation in made] == ["ok", "ok", "error", "error"]
     assert "answered 2 of 4, not this one" in made[2].message
     assert str(made[0].cost_usd) == "0.01"
-    hangs = MANY + "    results.flush(); import time; time.sleep(60)"
     hangs = MANY.replace("results.write", "results.flush(); results.write") + "import time; time.sleep(60)"
     made = list(many(hangs, timeout_s=5.0, batch=2).generate(requests[:2]))
     assert [generation.status for generation in made] == ["ok", "ok"]
@@ -179,7 +183,8 @@ def test_a_command_line_that_cannot_work(argv: list[str], words: str) -> None:
 
 
 def test_nothing_is_left_in_the_temporary_folder(ask: Callable[..., Any], tmp_path: Path, monkeypatch: Any) -> None:
+    adapters = one(ONE), one("import sys; sys.exit(1)"), many(MANY)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    ask(one(ONE))
-    ask(one("import sys; sys.exit(1)"))
+    for adapter in adapters:
+        ask(adapter)
     assert os.listdir(tmp_path) == []

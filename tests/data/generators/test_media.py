@@ -118,7 +118,7 @@ def test_clips_of_every_kind_give_the_same_pixels() -> None:
         (np.full((4, 4, 3), 200.0), "scale them to 0..1"),
         (np.full((4, 4, 3), np.nan), "NaN"),
         (np.zeros((4, 4, 3), np.int64), "int64 pixels have no certain range"),
-        (np.zeros((4, 4, 7), np.uint8), "shape"),
+        (np.zeros((5, 4, 7), np.uint8), "shape"),
         ("a picture", "str is no picture"),
         (None, "NoneType is no picture"),
     ],
