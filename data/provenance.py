@@ -17,12 +17,15 @@ import io
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from paragone.data.decoding import decode_picture
 from paragone.data.embedded import embedded, last_word
-from paragone.data.errors import InputError
+from paragone.data.errors import InputError, UnreadableImage
 from paragone.data.records import AI_SOURCE_TYPES, Provenance, ProvenanceState
+from paragone.data.watermark import Null, watermark_tests
 
 ABSENCE = (
     "Absence proves nothing: a copy or a new encoding has lost its manifest, its metadata and often its watermark."
@@ -145,3 +148,20 @@ def _source_types(value: object) -> Iterator[str]:
 def _short(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
+
+
+def check_file(
+    content: bytes, name: str, reader: ProvenanceReader, *, watermarks: bool = False, null: Null | None = None
+) -> Provenance:
+    """What a file says, and with `watermarks` also the most telling test for one; clips have none that is known.
+
+    A picture that cannot be decoded, or is too small to hold a payload, has no tests (`watermarks` is None).
+    """
+    found = reader.read(content)
+    if not watermarks:
+        return found
+    try:
+        tests = watermark_tests(decode_picture(content, name).pixels, null=null)
+    except UnreadableImage:
+        return found
+    return found if tests is None else replace(found, watermarks=tests[:1])
