@@ -17,6 +17,7 @@ import random
 import re
 import threading
 import time
+import weakref
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -90,6 +91,13 @@ class Reply:
             start = " ".join(self.content[:80].decode("utf-8", errors="replace").split())
             raise RequestFailed(f"the reply is no JSON but {start!r}") from error
 
+    def object(self) -> dict[str, Any]:
+        """The body as a JSON object; raises `RequestFailed` when it is none."""
+        document = self.document()
+        if not isinstance(document, dict):
+            raise RequestFailed(f"the reply is no JSON object but {str(document)[:80]!r}")
+        return document
+
 
 @dataclass
 class Service:
@@ -110,6 +118,7 @@ class Service:
         self._http = httpx2.Client(
             timeout=None, limits=httpx2.Limits(max_connections=None, max_keepalive_connections=64)
         )
+        weakref.finalize(self, self._http.close)  # adapters have no end of their own
         self._lock = threading.Lock()
         self._answered = False
         self._denials = 0
@@ -127,8 +136,12 @@ class Service:
         return self.send("POST", path, once=once, json=document)
 
     def get(self, path: str, *, parameters: Mapping[str, str] | None = None) -> Reply:
-        """GET a path below the base URL, or a whole URL of the same service."""
-        return self.send("GET", path, params=parameters)
+        """GET a path below the base URL; one that is not there (404) says nothing of the service."""
+        reply = self.send("GET", path, params=parameters, accept=(404,))
+        if reply.code == 404:
+            words = self._redacted(error_words(reply.content[:65_536].decode("utf-8", errors="replace"))[1])
+            raise RequestFailed(f"{self.base_url}{path}: HTTP 404: {words}", code=404)
+        return reply
 
     def send(
         self,
@@ -168,10 +181,6 @@ class Service:
             if attempt < self.patience.max_attempts:
                 self._pause(attempt - 1, asked_s)
         raise self._given_up(reason)
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
 
     def _attempt(self, request: httpx2.Request, limit: int) -> Reply:
         allowed = self.patience.attempt_s

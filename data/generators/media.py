@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from paragone.data.decoding import array_to_rgb, decode_picture
 from paragone.data.errors import InputError, ParagoneError, UnreadableImage
@@ -32,13 +32,11 @@ def delivered(content: bytes, name: str) -> MediaFile:
     if suffix is None:
         raise UnreadableImage(f"{name}: {_what_it_is(content)}, not a picture or clip")
     if suffix in _VIDEO_SUFFIXES.values():
-        n_frames, last = 0, None
-        for last in _frames(content, name):
-            n_frames += 1
-        if last is None:
+        found = [(frame.pixels.shape, frame.rate) for frame in _frames(content, name)]
+        if not found:
             raise UnreadableImage(f"{name}: a clip without a frame")
-        height, width = last.pixels.shape[:2]
-        return MediaFile(content, suffix, width, height, n_frames, float(last.rate))
+        (height, width, _), rate = found[0]
+        return MediaFile(content, suffix, width, height, len(found), float(rate))
     clip = _animation(content, name) if suffix in (".gif", ".webp", ".png") else None
     if clip is not None:
         return MediaFile(content, suffix, clip[0].shape[2], clip[0].shape[1], len(clip[0]), clip[1])
@@ -175,6 +173,8 @@ def _frames(content: bytes, name: str) -> Iterator[_Frame]:
             n_frames = 0
             for frame in source.decode(stream):
                 n_frames += 1
+                if frame.is_corrupt:
+                    raise UnreadableImage(f"{name}: frame {n_frames} is damaged")
                 if n_frames > MOST_FRAMES:
                     raise UnreadableImage(f"{name}: over {MOST_FRAMES} frames")
                 upright = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
@@ -198,6 +198,8 @@ def _animation(content: bytes, name: str) -> tuple[NDArray[np.uint8], float] | N
                 frames.append(array_to_rgb(np.asarray(picture.convert("RGBA")), name))
                 shown_ms += picture.info.get("duration") or 100.0
             return np.stack(frames), 1000.0 * n_frames / shown_ms
+    except UnidentifiedImageError:
+        return None  # `decode_picture` knows better what to say
     except UnreadableImage:
         raise
     except Exception as error:  # decoders of damaged files raise nearly anything

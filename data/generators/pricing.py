@@ -16,6 +16,7 @@ from paragone.data.errors import InputError, ParagoneError
 from paragone.data.records import Price, PriceUnit
 
 MEGA = Decimal(1_000_000)
+MOST_USD = 10**9
 FINEST = Decimal("1e-12")  # US dollars: what a division that does not come out even is rounded to
 
 
@@ -29,7 +30,7 @@ def money(value: Any, name: str) -> Decimal:
         amount = Decimal(value) if isinstance(value, (str, int, Decimal)) and not isinstance(value, bool) else None
     except InvalidOperation:
         amount = None
-    if amount is None or not amount.is_finite() or amount < 0:
+    if amount is None or not amount.is_finite() or not 0 <= amount <= MOST_USD:
         raise InputError(f"{name} is {value!r}, which is no amount of US dollars")
     return amount
 

@@ -255,9 +255,11 @@ class Run:
             yield self._priced(generation)
 
     def _priced(self, generation: Generation) -> Generation:
-        if generation.status is not Status.OK or generation.cost_usd is not None or not self._prices:
-            return generation
         today = prices_on(self._prices, model=self._model, day=_today())
+        if generation.cost_usd is not None or not today or generation.status is Status.TIMEOUT:
+            return generation  # what came too late may have been charged or not: unknown is not 0
+        if generation.status is not Status.OK:
+            return replace(generation, cost_usd=Decimal(0))  # prices are for what is delivered
         return replace(generation, cost_usd=cost_of(today, **size_of(generation)._asdict()))
 
     def _watch(self, generation: Generation) -> None:

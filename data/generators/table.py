@@ -23,6 +23,12 @@ GENERATORS = Registry(
     {
         "folder": "paragone.data.generators.folder:FolderGenerator",
         "callable": "paragone.data.generators.function:FunctionGenerator",
+        "command": "paragone.data.generators.command:CommandGenerator",
+        "diffusers": "paragone.data.generators.pipeline:PipelineGenerator",
+        "openai-images": "paragone.data.generators.openai_images:OpenAIImages",
+        "openai-videos": "paragone.data.generators.openai_videos:OpenAIVideos",
+        "http-job": "paragone.data.generators.http_job:HttpJob",
+        "comfyui": "paragone.data.generators.comfyui:ComfyUI",
     },
 )
 
