@@ -39,7 +39,7 @@ def line_plot(
     colours = alt.Color("line:N", scale=alt.Scale(range=list(LIGHT.lines)), sort=None, legend=None)
     scale_x = alt.Scale(type="log", nice=False) if log else alt.Scale(nice=False)
     ticks = sorted(set(points[x[0]])) if points[x[0]].nunique() <= 9 else None
-    axis_x = alt.Axis(values=ticks, format="~g", grid=False) if ticks else alt.Axis(format="~g", grid=False)
+    axis_x = alt.Axis(values=ticks, format=".2~f", grid=False) if ticks else alt.Axis(format=".2~f", grid=False)
     along = alt.X(f"{x[0]}:Q", title=x[1], scale=scale_x, axis=axis_x)
     top = 1.05 * float(max(points[y[0]].max(), floor or 0.0))
     scale_y = alt.Scale(domain=[0.0, top], nice=False)
@@ -75,13 +75,13 @@ def side_by_side(charts: Sequence[alt.LayerChart]) -> Chart:
     return alt.hconcat(*charts, spacing=30).resolve_scale(y="independent", color="shared")  # type: ignore[no-any-return]
 
 
-def price_quality(board: Leaderboard, evaluations: Mapping[str, int]) -> Chart:
-    """Rating against the number of network evaluations a picture, the frontier as a line."""
+def price_quality(board: Leaderboard, calls: Mapping[str, int]) -> Chart:
+    """Rating against the number of network calls a picture, the frontier as a line."""
     frame = board.frame
-    points = frame[frame["model"].isin(list(evaluations)) & frame["rating"].notna()]
-    cost = points["model"].map(dict(evaluations)).astype(float)
+    points = frame[frame["model"].isin(list(calls)) & frame["rating"].notna()]
+    cost = points["model"].map(dict(calls)).astype(float)
     columns = ["model", "rating", "rating_lower", "rating_upper"]
-    chart = pareto_plot(points[columns].assign(cost=cost), x_title="network evaluations a picture")
+    chart = pareto_plot(points[columns].assign(cost=cost), x_title="network calls a picture")
     fixed: Chart = chart.properties(width=WIDTH + 60, background=LIGHT.background, padding=16)
     return fixed
 
@@ -90,12 +90,12 @@ def write_plots(project: Project, settings: FullSettings, board: Leaderboard, fl
     """Draw all plots; `floor` is what real digits measure. Returns the PNG files."""
     cast = cast_of(settings)
     frames = {study: study_frame(study, project, cast.lines) for study in ("steps", "guidance", "generations")}
-    evaluations = {one.card.name: one.evaluations for one in cast.contestants if one.evaluations is not None}
+    calls = {one.card.name: one.calls for one in cast.contestants if one.calls is not None}
     drawn = {
         "steps": finish(_steps(frames["steps"], floor), LIGHT, "What a step is worth"),
         "guidance": finish(_guidance(frames["guidance"], floor), LIGHT, "Guidance: alignment is paid for with variety"),
-        "price-quality": price_quality(board, evaluations),
-        "collapse": finish(_collapse(frames["generations"]), LIGHT, "Models that learn from models"),
+        "price-quality": price_quality(board, calls),
+        "collapse": finish(_collapse(frames["generations"], floor), LIGHT, "Models that learn from models"),
     }
     for name, chart in drawn.items():
         for suffix in (".png", ".svg"):
@@ -106,7 +106,7 @@ def write_plots(project: Project, settings: FullSettings, board: Leaderboard, fl
 def _steps(points: pd.DataFrame, floor: Mapping[str, float]) -> Chart:
     return line_plot(
         points,
-        x=("evaluations", "network evaluations a picture"),
+        x=("calls", "network calls a picture"),
         y=("fd", "FD to real digits"),
         log=True,
         floor=floor["fd"],
@@ -121,7 +121,7 @@ def _guidance(points: pd.DataFrame, floor: Mapping[str, float]) -> Chart:
     return side_by_side([fd, alignment, recall])
 
 
-def _collapse(points: pd.DataFrame) -> Chart:
+def _collapse(points: pd.DataFrame, floor: Mapping[str, float]) -> Chart:
     x = ("value", "generation")
     measures = (("fd", "FD to real digits"), ("recall", "recall"), ("vendi", "Vendi score"))
-    return side_by_side([line_plot(points, x=x, y=y, width=PANEL) for y in measures])
+    return side_by_side([line_plot(points, x=x, y=y, floor=floor.get(y[0]), width=PANEL) for y in measures])

@@ -32,7 +32,7 @@ REAL_CLIPS = "(real clips)"
 SOURCE_PICTURES = "(source pictures)"
 CLIP_JUDGE, EDIT_JUDGE = "moving-digits-judge-1", "digit-edits-judge-1"
 SMALLEST = 1e-3  # probability: no score is -inf
-GREY_A_NAT = 5.0  # grey levels of change outside the mask that cost an edit as much as a factor of e in realism
+GREY_A_NAT = 20.0  # grey levels of change outside the mask that cost an edit as much as a factor of e in realism
 
 
 Request = TypeVar("Request")  # a Move or an Edit

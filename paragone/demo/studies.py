@@ -40,7 +40,7 @@ class Line:
     name: str
     values: Callable[[DemoSettings], tuple[float, ...]]
     build: Build
-    evaluations: float = 1.0  # of a network for one step
+    calls: float = 1.0  # of a network for one step
 
     @property
     def id(self) -> str:
@@ -67,15 +67,12 @@ def is_measured(line: Line, project: Project, settings: DemoSettings) -> bool:
 
 
 def study_frame(study: str, project: Project, lines: tuple[Line, ...]) -> pd.DataFrame:
-    """The points of a study, one a row: line, value, evaluations, fd, recall, vendi, alignment."""
+    """The points of a study, one a row: line, value, calls, fd, recall, vendi, alignment."""
     rows: list[dict[str, Any]] = []
     for line in lines:
         if line.study == study:
             document = json.loads(_file(line, project).read_text())
-            rows += [
-                {"line": line.name, "evaluations": point["value"] * line.evaluations, **point}
-                for point in document["points"]
-            ]
+            rows += [{"line": line.name, "calls": point["value"] * line.calls, **point} for point in document["points"]]
     return pd.DataFrame(rows)
 
 

@@ -85,7 +85,7 @@ def test_shuffling_and_standing_still_show_in_the_velocity() -> None:
     rng = np.random.default_rng(0)
     for move in MOVES[::9]:
         still = velocity_error(np.repeat(move.clip[:1], N_FRAMES, axis=0), move.places)
-        assert 1.0 <= still <= np.sqrt(2)
+        assert still == pytest.approx(np.hypot(*DIRECTIONS[move.direction]))
         assert velocity_error(move.clip[rng.permutation(N_FRAMES)], move.places) > 1.0
 
 
@@ -138,7 +138,7 @@ def test_the_anchor_frame_is_reproduced(
     np.testing.assert_array_equal(own[:, 1:], made[:, 1:])
     # The decoder's own first frame still resembles the source more than it resembles those of other requests.
     error = abs(own[:, 0, :, :, 0].astype(int) - REAL[:, 0].astype(int)).mean()
-    assert error < 0.6 * abs(own[:, 0, :, :, 0].astype(int) - np.roll(REAL[:, 0], 1, axis=0).astype(int)).mean()
+    assert error < 0.9 * abs(own[:, 0, :, :, 0].astype(int) - np.roll(REAL[:, 0], 1, axis=0).astype(int)).mean()
 
 
 def test_time_has_a_direction(model: VideoFlow, requests: list[GenerationRequest]) -> None:
