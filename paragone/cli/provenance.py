@@ -146,7 +146,9 @@ def _files_of(path: Path) -> Iterator[File]:
     else:
         container, warnings = open_container(path)
         if isinstance(container, ArrayPictures):
-            raise InputError(f"{path}: arrays of pixels say nothing of their origin; give the files they were made from")
+            raise InputError(
+                f"{path}: arrays of pixels say nothing of their origin; give the files they were made from"
+            )
         for warning in warnings:
             stderr.print(warning, markup=False, soft_wrap=True)
         for index, name in enumerate(container.names):
@@ -165,9 +167,9 @@ def _null_of(source: Path, progress: Progress) -> Null:
     pictures = read_images(source)
 
     def pixels() -> Iterator[Any]:
-        for index in range(len(pictures)):
-            yield pictures[index]
-            progress("unmarked pictures", index + 1, len(pictures))
+        for number, picture in enumerate(pictures, 1):
+            yield picture.pixels
+            progress("unmarked pictures", number, len(pictures))
 
     return Null.fit(pixels())
 
@@ -188,7 +190,12 @@ def _look(
 
 
 def _document(
-    files: Sequence[File], results: Sequence[Provenance], reader: ProvenanceReader, failed: list[str], *, watermark: bool
+    files: Sequence[File],
+    results: Sequence[Provenance],
+    reader: ProvenanceReader,
+    failed: list[str],
+    *,
+    watermark: bool,
 ) -> dict[str, Any]:
     rows = []
     for file, found in zip(files, results, strict=True):
@@ -213,9 +220,7 @@ def _counts(results: Sequence[Provenance]) -> dict[ProvenanceState, int]:
     return {state: counts[state] for state in ProvenanceState if counts[state]}
 
 
-def _print(
-    files: Sequence[File], results: Sequence[Provenance], reader: ProvenanceReader, *, watermark: bool
-) -> None:
+def _print(files: Sequence[File], results: Sequence[Provenance], reader: ProvenanceReader, *, watermark: bool) -> None:
     states = ", ".join(f"{n:,} {state}" for state, n in _counts(results).items())
     said = f"{sum(found.says_ai for found in results):,} say that a model made them"
     hidden = f"; {sum(map(has_watermark, results)):,} hide a known watermark" if watermark else ""
