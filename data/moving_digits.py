@@ -71,7 +71,8 @@ class Move:
 def trajectory(start: ArrayLike, velocity: ArrayLike, n_frames: int = N_FRAMES) -> NDArray[np.int64]:
     """[T, 2] places of a corner that starts in 0..8 and is reflected where it would leave that range."""
     straight = np.asarray(start) + np.arange(n_frames)[:, None] * np.asarray(velocity)
-    return ROOM_PX - abs(straight % (2 * ROOM_PX) - ROOM_PX)
+    places: NDArray[np.int64] = ROOM_PX - abs(straight % (2 * ROOM_PX) - ROOM_PX)
+    return places
 
 
 def render(image: NDArray[np.uint8], places: NDArray[np.int64]) -> NDArray[np.uint8]:

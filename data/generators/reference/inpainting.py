@@ -13,6 +13,7 @@ the pixels outside the mask are those of the source, byte by byte.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -96,7 +97,7 @@ def repaint(
 def back(x: Tensor, noise: Tensor, *, now: float, to: float) -> Tensor:
     """From time `now` to an earlier time `to`: x_to, distributed as if it had come there the first time."""
     ratio = to / now
-    return ratio * x + ((1.0 - to) ** 2 - (ratio * (1.0 - now)) ** 2) ** 0.5 * noise
+    return ratio * x + math.sqrt((1.0 - to) ** 2 - (ratio * (1.0 - now)) ** 2) * noise
 
 
 def read_edit(request: GenerationRequest) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:

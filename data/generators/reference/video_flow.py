@@ -132,7 +132,7 @@ class VideoFlow:
         direction = torch.tensor([prompt_direction(request.prompt) for request in requests])
         anchor = self._autoencoder.encode(to_tensor(frames[:, None])).flatten(1)
         latents = integrate_anchored(self._network, noise, anchor, direction, steps=self._steps)
-        clips = to_clips(self._autoencoder.decode(latents.unflatten(1, (N_LATENTS, CHANNELS, SIDE, SIDE))))
+        clips = to_clips(self._autoencoder.decode(latents.reshape(-1, N_LATENTS, CHANNELS, SIDE, SIDE)))
         if self._keep_anchor:
             clips[:, 0] = frames
         for request, clip in zip(requests, clips, strict=True):
