@@ -53,9 +53,10 @@ class CommandGenerator:
     timeout_s: float = TIMEOUT_S  # for one call, whatever it answers
     suffix: str = ""  # of {out}; by default .png or .mp4
     statuses: Mapping[str, str] = field(default_factory=dict)  # exit code → refused, filtered …
-    folder: Path = Path()  # where the program is started
+    folder: Path | None = None  # where the program is started
     batch: int = 16  # requests in a call of batch mode
     version: str = ""  # to be changed when the program changes: samples of two versions are not mixed
+    base_folder: Path | None = None  # where it is started when nobody says
     at_once: int = field(default=MOST_AT_ONCE, init=False)
     incidental: tuple[str, ...] = field(default=("timeout_s", "batch"), init=False)
 
@@ -136,7 +137,7 @@ class CommandGenerator:
                 stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                cwd=self.folder,
+                cwd=self.folder or self.base_folder,
                 start_new_session=True,
             )
         except (OSError, ValueError) as error:  # not there, arguments too long, a NUL in the words

@@ -78,7 +78,9 @@ class OpenAIImages:
             try:
                 return self._send(request, fields)
             except RequestFailed as error:
-                minded = [name for name in NEGOTIABLE if name in fields and _minds(error, name)]
+                minded = [
+                    name for name in NEGOTIABLE if name in fields and name not in self.body and _minds(error, name)
+                ]
                 if error.code not in (400, 422) or not minded:
                     raise
                 with self._lock:

@@ -118,7 +118,7 @@ class Budget:
         """Book a request that has come to its end."""
         with self._changed:
             self.n_on_the_way -= 1
-            if cost is not None:
+            if cost:  # what cost nothing says nothing of the next one
                 self.spent += cost
                 self._dearest = cost if self._dearest is None else max(self._dearest, cost)
             self._changed.notify_all()
