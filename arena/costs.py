@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import numpy as np
@@ -52,6 +53,11 @@ class Bill:
 def megapixels(sample: Sample) -> Decimal:
     """10⁶ pixels, over all frames of a clip."""
     return Decimal(sample.width * sample.height * (sample.frames or 1)) / 10**6
+
+
+def today() -> str:
+    """The day in UTC, ISO 8601."""
+    return datetime.now(UTC).date().isoformat()
 
 
 def prices_on(prices: Sequence[Price], day: str | None) -> dict[tuple[str, PriceUnit], Price]:

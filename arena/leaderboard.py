@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from paragone.arena.costs import COST_COLUMNS, bill_notes, bills, model_costs
+from paragone.arena.costs import COST_COLUMNS, bill_notes, bills, model_costs, today
 from paragone.arena.deliveries import REQUEST_COLUMNS, differential_refusal, request_outcomes, request_table
 from paragone.arena.elo import ORDER_MATTERS, fit_elo
 from paragone.arena.joint import fit_joint
@@ -109,7 +109,7 @@ def store_leaderboard(
     """The board of a store, or of its prompts with a `tag` or of a `task`.
 
     `voters="joint"` makes the people's ratings sharper by the judges' votes (`fit_joint`). List prices are those that
-    hold on `day` (ISO 8601), else the last ones. `elo_interval=False` saves the bootstrap beside the other ratings.
+    hold on `day` (ISO 8601), else today. `elo_interval=False` saves the bootstrap beside the other ratings.
     Raises `NotIdentifiable` when the votes determine no ratings even with a
     weak prior, and `UsageError` for a method, tag or task that is none.
     """
@@ -127,7 +127,9 @@ def store_leaderboard(
         warnings += ratings.warnings
     measures = measures_by_model(store.metric_results())
     samples, attempts = store.samples(), store.attempts()
-    costs = model_costs(store.prices(), samples, attempts, day=day, bad_shares=_bad_shares(store.pair_counts(kind)))
+    costs = model_costs(
+        store.prices(), samples, attempts, day=day or today(), bad_shares=_bad_shares(store.pair_counts(kind))
+    )
     outcomes = request_outcomes(attempts)
     frame = build_leaderboard(
         ratings,

@@ -257,15 +257,23 @@ class Store:
             found = self._attempts
         return [attempt for attempt in found if model is None or attempt.model == model]
 
-    def provenance(self) -> dict[str, Provenance]:
-        """What files say of their origin, by sha256."""
-        rows = self._rows(select(schema.provenance).order_by(schema.provenance.c.sha256))
+    def provenance(self, of: Iterable[str] | None = None) -> dict[str, Provenance]:
+        """What files say of their origin, by sha256; of these files when named."""
+        table = schema.provenance
+        query = select(table).order_by(table.c.sha256)
+        rows = self._rows(query if of is None else query.where(table.c.sha256.in_(set(of))))
         return {row.sha256: read_provenance(row) for row in rows}
 
     def safety_scores(self) -> list[SafetyScore]:
         """What classifiers say of samples, by sample and classifier."""
         table = schema.safety_scores
         return [read_safety(row) for row in self._rows(select(table).order_by(*table.primary_key.columns))]
+
+    def flagged(self, samples: Iterable[str]) -> set[str]:
+        """Which of these samples (ids) any classifier flags."""
+        score = schema.safety_scores.c
+        query = select(score.sample_id).where(score.sample_id.in_(set(samples)), score.score >= score.threshold)
+        return {row.sample_id for row in self._rows(query.distinct())}
 
     def votes(self, kind: VoterKind | None = None, *, excluded: bool = False) -> pd.DataFrame:
         """The votes that count, of one kind of voter or of both, in the order they were given, as they were corrected.
