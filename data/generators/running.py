@@ -194,12 +194,9 @@ class Run:
             raise UsageError(f"a budget needs the price of {self._model}: give --price, or a price in paragone.toml")
         if adapter.task not in VIDEO_TASKS and any(price.unit is PriceUnit.SECOND for price in today):
             raise UsageError(f"{self._model}: is priced by the second, and makes stills")
-        fixed = (
-            cost_of(today, width=1, height=1)
-            if today and all(price.unit is PriceUnit.IMAGE for price in today)
-            else None
-        )
-        self.budget = Budget(budget, None if fixed is None else fixed * self.batch)
+        by_size = any(price.unit is not PriceUnit.IMAGE for price in today)
+        each = None if by_size else cost_of(today, width=1, height=1)
+        self.budget = Budget(budget, None if each is None else each * self.batch)
         self._without_answer = 0
         self._error: BaseException | None = None
         self._finished: queue.SimpleQueue[Generation | None] = queue.SimpleQueue()
