@@ -13,15 +13,14 @@ import secrets
 import time
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import pandas as pd
 from sqlalchemy import Connection, Integer, Select, Table, cast, func, insert, select
 
 from paragone.arena import schema, store_checks, store_votes, vote_events
-from paragone.arena.running import RunningVotes, VoteEffect
 from paragone.arena.store_cursor import rows_of
 from paragone.arena.store_engine import database_target, open_database
 from paragone.arena.store_facts import upsert
@@ -40,9 +39,14 @@ from paragone.arena.store_votes import IssuedBattle
 from paragone.arena.vote_events import VoteEvent
 from paragone.data.records import GeneratorCard, Judgement, MetricResult, Price, Prompt, Sample, Vote, VoterKind, Winner
 
+if TYPE_CHECKING:  # loaded by what needs them: who only stores judgements waits for neither pandas nor scipy
+    import pandas as pd
+
+    from paragone.arena.running import RunningVotes, VoteEffect
+
 __all__ = ["IssuedBattle", "Store", "VoteEvent"]
 
-BATCH = 64  # judgements to a transaction, when they come fast
+BATCH = 256  # judgements to a transaction, when they come fast
 BATCH_S = 1.0  # and the longest that a judgement waits to be stored
 
 
@@ -58,7 +62,6 @@ class Store:
         self.path = target if isinstance(target, Path) else None  # None: on a server
         self._database = open_database(url_or_path, create=create)
         self.name = self._database.name  # as messages call it
-        self.running = RunningVotes(self._database)  # votes as integers and online Elo, kept up with the store
 
     def __enter__(self) -> Self:
         return self
@@ -71,6 +74,13 @@ class Store:
     def close(self) -> None:
         """Let go of the file."""
         self._database.close()
+
+    @cached_property
+    def running(self) -> RunningVotes:
+        """The votes as integers and online Elo, kept up with the store."""
+        from paragone.arena.running import RunningVotes
+
+        return RunningVotes(self._database)
 
     def data_version(self) -> int:
         """A number that changes whenever anything in the store does: the key of every cache over it."""
@@ -257,6 +267,8 @@ class Store:
         call = schema.judge_calls.c
         columns = (call.battle_id.label("battle"), call.side_order, call.attempt, call.status, call.winner)
         query = select(*columns, call.cost_usd, call.document).where(call.judge == judge).order_by(call.id)
+        import pandas as pd
+
         frame = self._frame(query)
         frame["cost_usd"] = pd.Series(
             [None if text is None else Decimal(text) for text in frame["cost_usd"]], dtype=object
@@ -309,6 +321,8 @@ class Store:
             return connection.execute(query).all()
 
     def _frame(self, query: Select[Any]) -> pd.DataFrame:
+        import pandas as pd
+
         with self._database.read() as connection:
             return pd.DataFrame(rows_of(connection, query), columns=[column.name for column in query.selected_columns])
 

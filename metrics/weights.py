@@ -19,6 +19,7 @@ from filelock import FileLock
 
 from paragone.data.errors import InputError, MissingWeights, UsageError
 from paragone.data.files import file_digest
+from paragone.data.project import paragone_home as paragone_home
 from paragone.data.progress import Progress, silent
 
 BLOCK_BYTES = 1 << 20
@@ -101,12 +102,6 @@ class FoundWeights:
     path: Path
     sha256: str
     known: bool
-
-
-def paragone_home() -> Path:
-    """`$PARAGONE_HOME`, or `~/.cache/paragone`: the one folder under which paragone caches anything."""
-    home = os.environ.get("PARAGONE_HOME")
-    return Path(home) if home else Path.home() / ".cache" / "paragone"
 
 
 def weights_folder() -> Path:

@@ -123,8 +123,8 @@ class JudgeSettings:
 
     def reply_cache(self) -> ReplyCache | None:
         """The cache of replies that --cache and --no-cache ask for."""
+        from paragone.data.project import paragone_home
         from paragone.judges.cache import ReplyCache
-        from paragone.metrics.weights import paragone_home
 
         if self.no_cache:
             if self.cache_file is not None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from paragone.arena.store import BATCH, BATCH_S, Store
+from paragone.arena.store_judges import coverage_rows
 from paragone.cli.judge_options import JudgeSettings
 from paragone.cli.judge_progress import Report, judging
 from paragone.cli.judge_report import JudgeReport
@@ -133,7 +134,7 @@ class Bench:
                 self.error = error
         report.count_calls(exchange)
         report.stopped = run.stopped
-        report.coverage = self._coverage(judge.name)
+        report.coverage = coverage(coverage_rows(self._store, judge.name))
         self.interrupted = run.stopped == INTERRUPTED
         return report
 
@@ -170,14 +171,6 @@ class Bench:
     def _waiting(self, judge: Judge | AsyncJudge, battles: Sequence[Battle]) -> list[Battle]:
         answered = self._store.judged_battle_ids(judge.name)
         return [battle for battle in battles if battle.id not in answered]
-
-    def _coverage(self, judge: str) -> Any:
-        calls = self._store.judge_calls()
-        calls = calls[calls["judge"] == judge]
-        last = calls[calls["attempt"] == calls.groupby("battle")["attempt"].transform("max")]
-        battles = last.assign(answered=last["winner"].notna()).groupby("battle", sort=False)
-        asked = battles.agg({"model_a": "first", "model_b": "first", "answered": "all"})
-        return coverage((str(a), str(b), bool(answered)) for a, b, answered in asked.itertuples(index=False))
 
     def _check_prices(self, seats: Sequence[tuple[str, str | None]]) -> None:
         for _, model in seats:
