@@ -11,7 +11,7 @@ import json
 import random
 import secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
@@ -37,7 +37,18 @@ from paragone.arena.store_rows import (
 )
 from paragone.arena.store_votes import IssuedBattle
 from paragone.arena.vote_events import VoteEvent
-from paragone.data.records import GeneratorCard, Judgement, MetricResult, Price, Prompt, Sample, Vote, VoterKind, Winner
+from paragone.data.records import (
+    GeneratorCard,
+    Judgement,
+    MetricResult,
+    Price,
+    Prompt,
+    Sample,
+    Status,
+    Vote,
+    VoterKind,
+    Winner,
+)
 
 if TYPE_CHECKING:  # loaded by what needs them: who only stores judgements waits for neither pandas nor scipy
     import pandas as pd
@@ -116,12 +127,20 @@ class Store:
         rows = [metric_values(model, result) for result in results]
         upsert(self._database, schema.metric_results, rows, key=("model", "metric", "signature"))
 
-    def record_judgements(self, judgements: Iterable[Judgement], *, judge: str, voter: str | None = None) -> int:
+    def record_judgements(
+        self,
+        judgements: Iterable[Judgement],
+        *,
+        judge: str,
+        voter: str | None = None,
+        retried: Collection[Status] = (),
+    ) -> int:
         """Store judgements as they come and return how many were new. `voter` is the votes' name, by default `judge`.
 
         A judgement (its battle, its calls and, when there is a winner, its vote) is stored whole or not at all, in
         transactions of up to `BATCH` judgements or about `BATCH_S` seconds. Battles that this judge has answered are
-        left alone, so a killed run is simply started again. What had come before an error is stored, too.
+        left alone, so a killed run is simply started again; an answer with a status of `retried` (no vote came of it)
+        is one that may be made again. What had come before an error is stored, too.
         """
         recorded = 0
         batch: list[Judgement] = []
@@ -130,7 +149,9 @@ class Store:
         def flush() -> int:
             new, batch[:] = list(batch), []
             with self._database.write() as connection:
-                return store_votes.insert_judgements(connection, new, judge=judge, voter=voter or judge)
+                return store_votes.insert_judgements(
+                    connection, new, judge=judge, voter=voter or judge, retried=retried
+                )
 
         try:
             for judgement in judgements:
@@ -292,10 +313,13 @@ class Store:
         frame["details"] = [json.loads(document)["details"] for document in frame.pop("document")]
         return frame
 
-    def judged_battle_ids(self, judge: str) -> set[str]:
-        """Battles that need not be put to this judge again; those that ended in an error or timeout are left out."""
+    def judged_battle_ids(self, judge: str, *, retried: Collection[Status] = ()) -> set[str]:
+        """Battles that need not be put to this judge again.
+
+        Those that ended in an error or timeout are left out, and those with a status of `retried`.
+        """
         with self._database.read() as connection:
-            judged = store_votes.judged_battles(connection, judge)
+            judged = store_votes.judged_battles(connection, judge, retried=retried)
         return {battle_id for battle_id, (answered, _) in judged.items() if answered}
 
     def counts(self) -> dict[str, int]:

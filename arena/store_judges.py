@@ -1,9 +1,9 @@
-"""What judges said, out of an arena's store: their last word on each battle, and one battle's calls with all details."""
+"""What judges said, out of an arena's store: their last word on each battle, and one battle's calls in full."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -107,21 +107,6 @@ def judged_battle(store: Store, name: str) -> tuple[Battle, tuple[StoredCall, ..
     return battle, mine
 
 
-def ended_as(store: Store, judge: str, statuses: Iterable[Status]) -> set[str]:
-    """The battles of which an order of the judge's last attempt ended in one of these ways."""
-    wanted = {str(status) for status in statuses}
-    call = judge_calls.c
-    last = _last_attempts(judge).subquery()
-    query = (
-        select(call.battle_id)
-        .join_from(judge_calls, last, (call.battle_id == last.c.battle_id) & (call.attempt == last.c.attempt))
-        .where(call.judge == judge, call.status.in_(wanted))
-        .distinct()
-    )
-    with store._database.read() as connection:
-        return {battle_id for (battle_id,) in rows_of(connection, query)}
-
-
 def _last_attempts(judge: str) -> Select[Any]:
     call = judge_calls.c
     last = func.max(call.attempt).label("attempt")
@@ -141,8 +126,3 @@ def _stored_call(row: Any) -> StoredCall:
         None if row.cost_usd is None else Decimal(row.cost_usd),
         json.loads(row.document) if row.document else {},
     )
-
-
-def calls_of(calls: Sequence[StoredCall]) -> list[tuple[StoredCall, Mapping[str, Any]]]:
-    """Every call to a model that is on record beneath stored calls, repairs and repetitions included."""
-    return [(stored, call) for stored in calls for call in stored.details.get("calls", ())]

@@ -229,14 +229,14 @@ def battle_facts(connection: Connection, battle_ids: set[str]) -> dict[str, Valu
 
 
 def judged_battles(
-    connection: Connection, judge: str, among: Collection[str] | None = None
+    connection: Connection, judge: str, among: Collection[str] | None = None, *, retried: Collection[Status] = ()
 ) -> dict[str, tuple[bool, int]]:
     """For each battle that a judge was asked about: whether its last attempt was answered, and that attempt's number.
 
     `among` limits the answer to these battles. Refusals and invalid answers are answers; an attempt with an error or a
-    timeout is not, and may be made again.
+    timeout is not, and may be made again; nor is one that ended in one of the statuses of `retried`.
     """
-    failed = case((judge_calls.c.status.in_(_TRANSIENT), judge_calls.c.attempt), else_=0)
+    failed = case((judge_calls.c.status.in_({*_TRANSIENT, *retried}), judge_calls.c.attempt), else_=0)
     query = (
         select(judge_calls.c.battle_id, func.max(judge_calls.c.attempt), func.max(failed))
         .where(judge_calls.c.judge == judge)
@@ -247,10 +247,12 @@ def judged_battles(
     return {battle_id: (failure < last, last) for battle_id, last, failure in connection.execute(query)}
 
 
-def insert_judgements(connection: Connection, judgements: Iterable[Judgement], *, judge: str, voter: str) -> int:
+def insert_judgements(
+    connection: Connection, judgements: Iterable[Judgement], *, judge: str, voter: str, retried: Collection[Status] = ()
+) -> int:
     """Store battles, calls and votes of those judgements that the judge has not answered yet; returns how many."""
     judgements = list(judgements)
-    known = judged_battles(connection, judge, [judgement.battle.id for judgement in judgements])
+    known = judged_battles(connection, judge, [judgement.battle.id for judgement in judgements], retried=retried)
     fresh = {j.battle.id: j for j in judgements if not known.get(j.battle.id, (False, 0))[0]}
     if not fresh:
         return 0

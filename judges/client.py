@@ -49,11 +49,20 @@ class JudgeUnavailable(ParagoneError):
 class CallFailed(ParagoneError):
     """One call got no reply that can be read; `status` says how it ended, `body` is what came all the same."""
 
-    def __init__(self, message: str, *, status: Status = Status.ERROR, body: str = "", n_attempts: int = 1) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: Status = Status.ERROR,
+        body: str = "",
+        n_attempts: int = 1,
+        http_status: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.body = body
         self.n_attempts = n_attempts
+        self.http_status = http_status
 
 
 class CallRejected(CallFailed):
@@ -188,7 +197,9 @@ class ChatClient:
         if spent or (status in DENIALS and not filtered):
             self._count_denial(reason, at_once=spent or (status in HOPELESS and not self._answered))
         ended = Status.FILTERED if filtered else Status.ERROR
-        raise CallRejected(f"{self.base_url}: {reason}", body=text, status=ended, n_attempts=attempt)
+        raise CallRejected(
+            f"{self.base_url}: {reason}", body=text, status=ended, n_attempts=attempt, http_status=status
+        )
 
     def _count_denial(self, reason: str, *, at_once: bool) -> None:
         self._denials += 1

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import http
 import http.client
-import os
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -19,8 +18,8 @@ from filelock import FileLock
 
 from paragone.data.errors import InputError, MissingWeights, UsageError
 from paragone.data.files import file_digest
-from paragone.data.project import paragone_home as paragone_home
 from paragone.data.progress import Progress, silent
+from paragone.data.project import paragone_home as paragone_home
 
 BLOCK_BYTES = 1 << 20
 TIMEOUT_S = 60
