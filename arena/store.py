@@ -57,7 +57,7 @@ if TYPE_CHECKING:  # loaded by what needs them: who only stores judgements waits
 
 __all__ = ["IssuedBattle", "Store", "VoteEvent"]
 
-BATCH = 256  # judgements to a transaction, when they come fast
+BATCH = 64  # judgements to a transaction, when they come fast
 BATCH_S = 1.0  # and the longest that a judgement waits to be stored
 
 

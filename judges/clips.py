@@ -67,7 +67,7 @@ def native_clip(path: Path) -> tuple[bytes, int, int]:
             if codec not in _COPIED:
                 raise NotNative(f"{path.suffix.lstrip('.') or 'this'} clips ({codec}) cannot be sent as they are")
             width, height = stream.width, stream.height
-            options = {"movflags": "+faststart", "fflags": "+bitexact"}
+            options = {"fflags": "+bitexact"}
             with av.open(target, "w", format="mp4", options=options) as container:
                 copied = container.add_stream_from_template(stream)
                 copied.metadata.clear()

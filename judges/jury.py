@@ -39,8 +39,9 @@ def majority(verdicts: Sequence[Verdict], *, jury: str = "majority") -> Verdict:
 def mean_log_odds(verdicts: Sequence[Verdict], *, jury: str = "mean log-odds") -> Verdict:
     """The side that the mean of the jurors' log-odds favours; `scores` are the jury's P(A) and P(B), which sum to 1.
 
-    Every verdict needs probabilities (`score_mode` logprob, frequency, or mean as this gives it); raises `InputError` for one that has an
-    outcome without. Means within `TIE_LOG_ODDS` of 0 tie. A juror without an outcome leaves the jury without one.
+    Every verdict needs probabilities (`score_mode` logprob or frequency, or mean as this gives it); raises `InputError`
+    for one that has an outcome without. Means within `TIE_LOG_ODDS` of 0 tie. A juror without an outcome leaves the
+    jury without one.
     """
     if not verdicts:
         raise InputError("a jury needs at least one verdict")

@@ -10,8 +10,8 @@ the same question is asked in the same way again. How a question was shown is pa
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol, Self
 
 from paragone.judges.client import CallRejected, error_words
@@ -77,35 +77,34 @@ class Showing:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The smallest loads that were refused: as many images, as many bytes, or any video is too much."""
+    """The smallest loads that were refused (so many images, so many bytes, any clip), and with which words."""
 
     images: int | None = None
     n_bytes: int | None = None
     video: bool = False
-    reasons: tuple[str, ...] = ()
+    reasons: Mapping[str, str] = field(default_factory=dict)  # by the name of the limit
 
-    def allow(self, loads: Sequence[Load]) -> bool:
-        """Whether none of these requests is known to be too much."""
-        return all(
-            (self.images is None or load.n_images < self.images)
-            and (self.n_bytes is None or load.n_bytes < self.n_bytes)
-            and not (self.video and load.n_videos)
-            for load in loads
-        )
+    def objections(self, loads: Sequence[Load]) -> tuple[str, ...]:
+        """The words with which these requests would be refused; empty when none is known to be too much."""
+        broken = {
+            "video": self.video and any(load.n_videos for load in loads),
+            "images": self.images is not None and max(load.n_images for load in loads) >= self.images,
+            "n_bytes": self.n_bytes is not None and max(load.n_bytes for load in loads) >= self.n_bytes,
+        }
+        return tuple(self.reasons[name] for name, is_broken in broken.items() if is_broken)
 
     def after(self, refusal: CallRejected, load: Load) -> Limits | None:
         """What is known after a refusal; None when it was not about how much was shown."""
         _, words = error_words(refusal.body)
         said = f"HTTP {refusal.http_status}: {words}"
-        known = dict.fromkeys((*self.reasons, said))
         if refusal.http_status == TOO_LARGE or _SIZE.search(words):
             fewest = load.n_bytes if self.n_bytes is None else min(self.n_bytes, load.n_bytes)
-            return replace(self, n_bytes=fewest, reasons=tuple(known))
+            return replace(self, n_bytes=fewest, reasons={**self.reasons, "n_bytes": said})
         if load.n_videos and _VIDEO.search(words):
-            return replace(self, video=True, reasons=tuple(known))
+            return replace(self, video=True, reasons={**self.reasons, "video": said})
         if load.n_images > 1 and _IMAGES.search(words):
             fewest = load.n_images if self.images is None else min(self.images, load.n_images)
-            return replace(self, images=fewest, reasons=tuple(known))
+            return replace(self, images=fewest, reasons={**self.reasons, "images": said})
         return None
 
     def to_dict(self) -> dict[str, Any]:
@@ -115,7 +114,7 @@ class Limits:
     @classmethod
     def from_dict(cls, facts: dict[str, Any]) -> Self:
         """What `to_dict` gave."""
-        return cls(facts["images"], facts["n_bytes"], facts["video"], tuple(facts["reasons"]))
+        return cls(facts["images"], facts["n_bytes"], facts["video"], dict(facts["reasons"]))
 
 
 def ways(wished: Form, *, moving: bool) -> list[tuple[Form, float]]:

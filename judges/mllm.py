@@ -240,17 +240,19 @@ class MLLMJudge:
         """The question in the first way that the endpoint is not known to refuse; at last, in the weakest."""
         limits = self._chat.limits
         every = ways(self.clips, moving=prompt.task in MOVING)
-        reasons = limits.reasons
+        reasons: dict[str, None] = {}
         asked: list[Question] = []
         for form, scale in every:
-            showing = Showing(form, scale, () if (form, scale) == every[0] else reasons)
+            showing = Showing(form, scale, tuple(reasons))
             try:
                 asked = self.questions(prompt, a, b, showing)
             except NotNative as error:
-                reasons = (*reasons, str(error))
+                reasons[str(error)] = None
                 continue
-            if limits.allow(asked):
+            objections = limits.objections(asked)
+            if not objections:
                 break
+            reasons |= dict.fromkeys(objections)
         return _Fitting(showing, asked, weakest=(form, scale) == every[-1])
 
     async def _made(self, fitting: _Fitting, prompt: Prompt) -> list[list[tuple[JudgeCall, ...]]] | None:

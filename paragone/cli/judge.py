@@ -14,6 +14,7 @@ import click
 
 from paragone.cli.judge_audit import audit
 from paragone.cli.judge_options import JudgeSettings, Statuses, judge_options
+from paragone.cli.judge_show import show
 from paragone.data.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class JudgeGroup(click.Group):
 
 @click.group(cls=JudgeGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def judge() -> None:
-    """Let judges decide battles of a project folder, and audit a judge before its votes count.
+    """Let judges decide battles of a project folder, audit a judge before its votes count, show how a vote came about.
 
     `paragone judge --judge NAME …` is short for `paragone judge run --judge NAME …`.
     """
@@ -206,3 +207,4 @@ def _publish_estimate(bench: Bench, battles: Sequence[Any], target: str | None) 
 
 
 judge.add_command(audit)
+judge.add_command(show)

@@ -1,4 +1,4 @@
-"""What a jury makes of its jurors' votes: one outcome for each battle, by a rule. A view; no juror's vote is changed."""
+"""What a jury makes of its jurors' votes: an outcome for each battle, by a rule. A view: no vote is changed."""
 
 from __future__ import annotations
 
