@@ -82,7 +82,8 @@ class Command:
 
     def __call__(self, name: str, *arguments: object) -> Ended:
         with pytest.raises(SystemExit) as caught:
-            main([name, "--dir", str(self._folder), *map(str, arguments)])
+            given = [] if "--dir" in arguments else ["--dir", str(self._folder)]
+            main([name, *map(str, arguments), *given])
         captured = self._capsys.readouterr()
         assert isinstance(caught.value.code, int)
         return Ended(caught.value.code, captured.out, captured.err)

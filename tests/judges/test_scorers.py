@@ -1,6 +1,7 @@
 """Scores become verdicts; texts are compared as their rule says; the world's programs fail with a name."""
 
 import math
+import shutil
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from sklearn.datasets import load_sample_image
 
 from paragone.data import InputError, MissingWeights, PluginError, Prompt, Status, UnreadableImage, UsageError, Winner
@@ -200,3 +201,34 @@ def test_tesseract_is_run_where_it_is(tmp_path: Path, monkeypatch: pytest.Monkey
     program(tmp_path, 'echo "Error opening data file" >&2; exit 1')
     with pytest.raises(InputError, match=r"x\.png: .*Error opening data file"):
         reader.read(tmp_path / "x.png")
+
+
+def sign(path: Path, text: str) -> Path:
+    """Black words on white, as Pillow's own font has them."""
+    picture = Image.new("RGB", (640, 160), "white")
+    ImageDraw.Draw(picture).text((30, 50), text, fill="black", font=ImageFont.load_default(56))
+    picture.save(path)
+    return path
+
+
+@pytest.mark.skipif(shutil.which("tesseract") is None, reason="Tesseract is not installed (apt install tesseract-ocr)")
+def test_the_real_tesseract_reads_what_is_drawn(tmp_path: Path) -> None:
+    judge = tesseract_judge()
+    assert judge.name.startswith("text-1-tesseract-")
+    right, near, blank = (
+        sign(tmp_path / "1.png", "Open late"),
+        sign(tmp_path / "2.png", "Open lace"),
+        tmp_path / "3.png",
+    )
+    Image.new("RGB", (640, 160), "white").save(blank)
+    assert judge.accuracy(PROMPT, right) == 1.0
+    assert judge.accuracy(PROMPT, near) == pytest.approx(8 / 9)
+    assert judge.accuracy(PROMPT, blank) == 0.0
+    assert judge.compare(PROMPT, right, near).winner is Winner.MODEL_A
+    assert judge.compare(PROMPT, blank, right).winner is Winner.MODEL_B
+    assert judge.compare(PROMPT, blank, blank).winner is Winner.BOTH_BAD
+    broken = tmp_path / "4.png"
+    broken.write_bytes(right.read_bytes()[:60])
+    failed = judge.compare(PROMPT, right, broken)
+    assert (failed.winner, failed.status) == (None, Status.ERROR)
+    assert "4.png" in failed.reason
