@@ -211,7 +211,10 @@ class ReplyCache:
         row = self._row(query, (file_sha256, recipe))
         if row is None:
             return None
-        return tuple(MediaFacts(*facts, times_s=tuple(times)) for *facts, times in json.loads(row[0]))
+        return tuple(
+            MediaFacts(sha256, width, height, time_s, n_bytes, mime, tuple(times))
+            for sha256, width, height, time_s, n_bytes, mime, times in json.loads(row[0])
+        )
 
     def keep_media(self, file_sha256: str, recipe: str, facts: Sequence[MediaFacts]) -> None:
         """See `MediaIndex`."""

@@ -111,8 +111,7 @@ class ChatModel:
         completion = read_completion(reply.body)
         parsed = parse_answer(completion, schema=wish.schema, labels=labels)
         facts = _reply_facts(reply, given.pop("n_attempts", 1)) | _parsed_facts(parsed, completion, wish, labels)
-        call = replace(record, parameters={**record.parameters, **given}, **facts)
-        return call, completion.text
+        return replace(record, parameters={**record.parameters, **given}, **facts), completion.text
 
     async def _send(self, call: _Call, given: dict[str, Any]) -> Reply:
         """One reply to the question, asked with as much as the endpoint takes; `given` learns with what."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from paragone.judges.templates import Template
 WITH_SOURCE = frozenset({Task.IMAGE_EDITING, Task.IMAGE_TO_VIDEO})
 MOVING = frozenset({Task.TEXT_TO_VIDEO, Task.IMAGE_TO_VIDEO})
 MAX_PROMPT_CHARACTERS = 32_000
+LARGE_BYTES = 512 << 10  # of media: from here on a copy of them costs more than sending them piece by piece
 MAX_REPEATED = 8_000  # characters of an unreadable reply that the model is shown again
 _INVISIBLE = frozenset({"Cc", "Cf", "Zl", "Zp", "Cs", "Co"})
 _ORDINALS = ("first", "second")
@@ -61,17 +62,24 @@ class Question:
         """The messages with each picture as the digest of the bytes that are sent."""
         return [self._filled(message, canonical=True) for message in self.messages]
 
-    def body(self, parameters: Mapping[str, Any]) -> bytes:
-        """The request's JSON, the pictures' base64 joined in."""
+    def body(self, parameters: Mapping[str, Any]) -> tuple[bytes, ...]:
+        """The request's JSON, the pictures' base64 in it, in pieces: large ones are sent without being copied."""
         document = {**parameters, "messages": [self._filled(message, canonical=False) for message in self.messages]}
         text = json.dumps(document, ensure_ascii=True, separators=(",", ":"))
         pieces = text.split(f'"{_PLACE_IN_JSON}')
-        parts = [pieces[0].encode()]
+        if sum(media.facts.n_bytes for media in self.media) < LARGE_BYTES:
+            return (b"".join(self._pieces(pieces)),)
+        return tuple(self._pieces(pieces))
+
+    def _pieces(self, pieces: Sequence[str]) -> Iterator[bytes]:
+        words = pieces[0].encode()
         for piece in pieces[1:]:
             index, _, rest = piece.partition('"')
             media = self.media[int(index)]
-            parts += [f'"data:{media.facts.mime};base64,'.encode(), media.encoded, b'"', rest.encode()]
-        return b"".join(parts)
+            yield words + f'"data:{media.facts.mime};base64,'.encode()
+            yield media.encoded
+            words = b'"' + rest.encode()
+        yield words
 
     def _filled(self, message: dict[str, Any], *, canonical: bool) -> dict[str, Any]:
         content = message["content"]

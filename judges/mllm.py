@@ -140,7 +140,9 @@ class MLLMJudge:
         """As `ask`, with the record of every call."""
         made = None
         while made is None:  # each refusal leaves less to try
-            fitting = self._at_hand(prompt, a, b) or await asyncio.to_thread(self._fitting, prompt, a, b)
+            fitting = self._at_hand(prompt, a, b)
+            if fitting is None:
+                fitting = await asyncio.to_thread(self._fitting, prompt, a, b)
             made = await self._made(fitting, prompt)
         every = tuple(call for side in made for calls in side for call in calls)
         counting = [[calls[-1] for calls in side] for side in made]

@@ -81,8 +81,8 @@ class Command:
         self._capsys, self._folder = capsys, folder
 
     def __call__(self, name: str, *arguments: object) -> Ended:
+        given = [] if "--dir" in arguments else ["--dir", str(self._folder)]
         with pytest.raises(SystemExit) as caught:
-            given = [] if "--dir" in arguments else ["--dir", str(self._folder)]
             main([name, *map(str, arguments), *given])
         captured = self._capsys.readouterr()
         assert isinstance(caught.value.code, int)
