@@ -36,9 +36,9 @@ class JudgeGroup(click.Group):
 
 @click.group(cls=JudgeGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def judge() -> None:
-    """Let judges decide battles of a project folder, audit a judge before its votes count, show how a vote came about.
+    """Let judges decide battles of a project folder, and audit a judge before its votes count.
 
-    `paragone judge --judge NAME …` is short for `paragone judge run --judge NAME …`.
+    `paragone judge --judge NAME …` is short for `paragone judge run --judge NAME …`; `show` says how a vote came about.
     """
 
 
