@@ -95,6 +95,7 @@ def _what_to_show(project: OpenProject, round_: Round, voter: str, winner: Winne
         same_size=(a.width, a.height) == (b.width, b.height),
         dwell_ms=FASTEST_MS,
         notice=round_.notice,
+        veiled=bool(project.store.flagged((a.id, b.id))),
         reveal=revealed,
         next=None if following is None else (media_url(following.token, "a"), media_url(following.token, "b")),
     )

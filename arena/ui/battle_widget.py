@@ -60,6 +60,7 @@ class Shown:
     same_size: bool
     dwell_ms: int
     notice: str
+    veiled: bool = False  # both sides are blurred until the voter asks to see them
     reveal: Reveal | None = None
     next: tuple[str, ...] | None = None  # addresses to fetch ahead
 

@@ -48,6 +48,8 @@ class Battle {
     root.querySelectorAll("[data-act]").forEach((button) => (button.onclick = () => this.act(button.dataset.act)));
     root.querySelectorAll("[data-look]").forEach((button) => (button.onclick = () => this.look(button.dataset.look)));
     root.querySelectorAll("[data-zoom]").forEach((button) => (button.onclick = () => this.zoomTo(button.dataset.zoom)));
+    this.find("[data-unveil]").onclick = () => this.unveil();
+    this.stage.addEventListener("click", (event) => this.veiled && (event.stopPropagation(), this.unveil()), { capture: true, signal });
     const prompt = this.find(".prompt");
     prompt.onscroll = () => this.hintAtMore(prompt);
     const wipe = this.find(".wipe input");
@@ -76,7 +78,8 @@ class Battle {
   start() {
     this.player?.end();
     this.player = null;
-    Object.assign(this, { seenAt: null, sent: null, failed: false });
+    Object.assign(this, { seenAt: null, sent: null, failed: false, loaded: false });
+    this.veil(this.data.veiled);
     this.root.querySelector(".battle").dataset.battle = this.data.battle;
     this.find(".player").hidden = true;
     this.find(".pane.s").hidden = !this.data.source;
@@ -102,15 +105,37 @@ class Battle {
       this.layOut();
       await new Promise((painted) => requestAnimationFrame(() => requestAnimationFrame(painted)));
       if (this.data.battle !== battle) return;
-      this.seenAt = performance.now();
-      this.find(".battle").dataset.seen = "yes";
-      setTimeout(() => this.gate(), this.data.dwell_ms + 5);
+      this.loaded = true;
+      this.see();
       this.data.next?.forEach((address) => fetched(address).catch(() => {}));
     } catch {
       if (this.data.battle !== battle) return;
       this.failed = true;
       this.find(".notice").textContent = "A picture of this battle cannot be loaded. Skip it, or reload the page.";
     }
+    this.gate();
+  }
+
+  // From now on both pictures are on the screen, and nothing lies over them.
+  see() {
+    if (!this.loaded || this.veiled || this.seenAt !== null) return;
+    this.seenAt = performance.now();
+    this.root.querySelector(".battle").dataset.seen = "yes";
+    setTimeout(() => this.gate(), this.data.dwell_ms + 5);
+  }
+
+  // Both sides are blurred alike, so that the veil does not say which of them was flagged.
+  veil(veiled) {
+    this.veiled = veiled;
+    this.root.querySelector(".battle").dataset.veiled = veiled ? "yes" : "no";
+    this.find(".veil").hidden = !veiled;
+  }
+
+  unveil() {
+    if (!this.veiled) return;
+    this.veil(false);
+    this.layOut();
+    this.see();
     this.gate();
   }
 
@@ -153,7 +178,7 @@ class Battle {
     if (this.sent !== null) return false;
     if (what === "next") return revealed;
     if (what === "undo") return revealed && this.undoable();
-    if (what === "skip") return !revealed && (seen || this.failed);
+    if (what === "skip") return !revealed && (seen || this.failed || this.veiled);
     return !revealed && seen && !this.failed;
   }
 
@@ -185,6 +210,7 @@ class Battle {
       event.preventDefault();
       this.look("flicker");
     } else if (key === "escape") this.look("side");
+    else if (key === "v") this.unveil();
     else if (key === "z") this.lens.step(this.view(), null);
     else if (VOTES[key]) this.act(VOTES[key]);
     else if (ACTIONS[key]) this.act(ACTIONS[key]);
