@@ -28,6 +28,10 @@ COMMANDS = {
     "stats": ("paragone.cli.stats:stats", "Make, merge and show feature statistics files."),
     "rate": ("paragone.cli.rate:rate", "Turn a file of pairwise votes into ratings with intervals."),
     "leaderboard": ("paragone.cli.leaderboard:leaderboard", "Print the leaderboard of a project folder."),
+    "generate": (
+        "paragone.cli.generate:generate",
+        "Let generators answer prompts; samples and how every request ended go into a project.",
+    ),
     "judge": (
         "paragone.cli.judge:judge",
         "Let judges decide battles of a project folder, and audit a judge before its votes count.",
