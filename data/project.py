@@ -48,6 +48,11 @@ class Project:
         return self.folder / "samples"
 
     @property
+    def models(self) -> Path:
+        """Trained weights, under `models/`."""
+        return self.folder / "models"
+
+    @property
     def leaderboard(self) -> Path:
         """The last leaderboard, `leaderboard.json`; its CSV lies beside it."""
         return self.folder / "leaderboard.json"
