@@ -6,7 +6,6 @@ a caption that slid to the next picture would make a plausible number.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import os
@@ -23,6 +22,7 @@ from paragone.data.errors import InputError, UsageError
 from paragone.data.generators.runner import MANIFEST, read_manifest
 from paragone.data.images import ImageSource
 from paragone.data.records import MetricResult
+from paragone.data.table_files import read_text, rows_of
 from paragone.metrics.alignment import CLIP_SCORE_VARIANTS, clip_score, embed_captions
 from paragone.metrics.estimates import normal_estimate
 from paragone.metrics.inputs import Given
@@ -55,12 +55,7 @@ def captions_of(path: str | os.PathLike[str], pictures: ImageSource) -> tuple[st
     Raises `InputError` that names a picture without a caption, a caption without a picture, or an empty one.
     """
     file = Path(path)
-    if not file.is_file():
-        raise InputError(f"{file}: no such file of prompts")
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: cannot be read as UTF-8 text ({error})") from error
+    text = read_text(file, what="prompts")
     names = [pictures.name(index) for index in range(len(pictures))]
     if file.suffix.lower() == ".txt":
         captions = text.splitlines()
@@ -87,7 +82,7 @@ def captions_of(path: str | os.PathLike[str], pictures: ImageSource) -> tuple[st
 
 def _keyed(file: Path, text: str) -> tuple[str, dict[str, str]]:
     """The column that names pictures, and captions by it."""
-    rows = _rows(file, text)
+    rows = rows_of(file, text, what="prompts")
     found: dict[str, str] = {}
     key = next((key for key in KEYS if rows and key in rows[0][1]), None)
     if key is None:
@@ -101,31 +96,6 @@ def _keyed(file: Path, text: str) -> tuple[str, dict[str, str]]:
             raise InputError(f"{file}: line {line}: {key} {name} occurs twice")
         found[name] = row[TEXT].strip()
     return key, found
-
-
-def _rows(file: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
-    """Line numbers and rows."""
-    suffix = file.suffix.lower()
-    if suffix == ".csv":
-        reader = csv.DictReader(text.splitlines(keepends=True), strict=True)
-        try:
-            return [(reader.line_num, row) for row in reader]
-        except csv.Error as error:
-            raise InputError(f"{file}: line {reader.line_num}: not CSV ({error})") from error
-    if suffix != ".jsonl":
-        raise InputError(f"{file}: prompts are read from .csv, .jsonl and .txt")
-    rows = []
-    for line, content in enumerate(text.split("\n"), start=1):
-        if not content.strip():
-            continue
-        try:
-            row = json.loads(content)
-        except ValueError as error:
-            raise InputError(f"{file}: line {line}: not JSON ({error})") from error
-        if not isinstance(row, dict):
-            raise InputError(f"{file}: line {line}: a {type(row).__name__}, not an object")
-        rows.append((line, row))
-    return rows
 
 
 def _refuse_empty(file: Path, captions: Any) -> None:
