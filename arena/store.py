@@ -24,21 +24,40 @@ from paragone.arena import schema, store_checks, store_votes, vote_events
 from paragone.arena.running import RunningVotes, VoteEffect
 from paragone.arena.store_cursor import rows_of
 from paragone.arena.store_engine import database_target, open_database
-from paragone.arena.store_facts import upsert
+from paragone.arena.store_facts import append, upsert
 from paragone.arena.store_rows import (
+    attempt_values,
     generator_values,
     metric_values,
     price_values,
     prompt_values,
+    provenance_values,
+    read_attempt,
     read_generator,
     read_price,
     read_prompt,
+    read_provenance,
+    read_safety,
     read_sample,
+    safety_values,
     sample_values,
 )
 from paragone.arena.store_votes import IssuedBattle
 from paragone.arena.vote_events import VoteEvent
-from paragone.data.records import GeneratorCard, Judgement, MetricResult, Price, Prompt, Sample, Vote, VoterKind, Winner
+from paragone.data.records import (
+    Attempt,
+    GeneratorCard,
+    Judgement,
+    MetricResult,
+    Price,
+    Prompt,
+    Provenance,
+    SafetyScore,
+    Sample,
+    Vote,
+    VoterKind,
+    Winner,
+)
 
 __all__ = ["IssuedBattle", "Store", "VoteEvent"]
 
@@ -88,9 +107,9 @@ class Store:
         upsert(self._database, schema.prices, rows, key=("model", "unit", "valid_from"))
 
     def add_prompts(self, prompts: Iterable[Prompt]) -> None:
-        """Add prompts. Tags may change; raises `InputError` when a stored one would change its text, task or source."""
+        """Add prompts. Tags may change; raises `InputError` when a stored one would change what it asks for."""
         rows = [prompt_values(prompt) for prompt in prompts]
-        upsert(self._database, schema.prompts, rows, key=("id",), fixed=("text", "task", "source"))
+        upsert(self._database, schema.prompts, rows, key=("id",), fixed=("text", "task", "source", "mask"))
 
     def add_samples(self, samples: Iterable[Sample]) -> None:
         """Add samples of stored models and prompts.
@@ -100,6 +119,19 @@ class Store:
         """
         rows = [sample_values(sample) for sample in samples]
         upsert(self._database, schema.samples, rows, key=("model", "prompt_id", "seed"), fixed=("id", "sha256"))
+
+    def add_attempts(self, attempts: Iterable[Attempt]) -> None:
+        """Add how requests ended, after the samples that they gave; an attempt that is stored already is left alone."""
+        append(self._database, schema.attempts, [attempt_values(attempt) for attempt in attempts], key=("id",))
+
+    def add_provenance(self, found: Iterable[Provenance]) -> None:
+        """Add what files say of their origin; a later check of the same bytes replaces an earlier one."""
+        upsert(self._database, schema.provenance, [provenance_values(one) for one in found], key=("sha256",))
+
+    def add_safety_scores(self, scores: Iterable[SafetyScore]) -> None:
+        """Add what a classifier says of samples; its later word on a sample replaces the earlier one."""
+        rows = [safety_values(score) for score in scores]
+        upsert(self._database, schema.safety_scores, rows, key=("sample_id", "classifier"))
 
     def add_metric_results(self, model: str, results: Iterable[MetricResult]) -> None:
         """Add a model's measurements; the same measurement (metric and signature) again replaces the old value."""
@@ -213,6 +245,24 @@ class Store:
             query = query.where(table.c.prompt_id == prompt)
         return [read_sample(row) for row in self._rows(query)]
 
+    def attempts(self, model: str | None = None) -> list[Attempt]:
+        """How requests ended, by model, prompt, seed and time; of one `model` when named."""
+        table = schema.attempts.c
+        query = select(schema.attempts).order_by(
+            table.model, table.prompt_id, table.seed, func.coalesce(table.created_at, ""), table.id
+        )
+        return [read_attempt(row) for row in self._rows(query if model is None else query.where(table.model == model))]
+
+    def provenance(self) -> dict[str, Provenance]:
+        """What files say of their origin, by sha256."""
+        rows = self._rows(select(schema.provenance).order_by(schema.provenance.c.sha256))
+        return {row.sha256: read_provenance(row) for row in rows}
+
+    def safety_scores(self) -> list[SafetyScore]:
+        """What classifiers say of samples, by sample and classifier."""
+        table = schema.safety_scores
+        return [read_safety(row) for row in self._rows(select(table).order_by(*table.primary_key.columns))]
+
     def votes(self, kind: VoterKind | None = None, *, excluded: bool = False) -> pd.DataFrame:
         """The votes that count, of one kind of voter or of both, in the order they were given, as they were corrected.
 
@@ -288,7 +338,7 @@ class Store:
 
     def counts(self) -> dict[str, int]:
         """How many rows the store has of each thing, votes apart by who gave them."""
-        tables = ("generators", "prompts", "samples", "battles", "judge_calls", "metric_results")
+        tables = ("generators", "prompts", "samples", "attempts", "battles", "judge_calls", "metric_results")
         with self._database.read() as connection:
             counts = {name: _count(connection, schema.metadata.tables[name]) for name in tables}
             kinds = select(schema.votes.c.voter_kind, func.count()).group_by(schema.votes.c.voter_kind)

@@ -16,6 +16,7 @@ from paragone.data.generators.base import Generation, GenerationRequest, Generat
 from paragone.data.images import ImageSource, read_images
 from paragone.data.project import Project
 from paragone.data.records import (
+    Attempt,
     Battle,
     GeneratorCard,
     Judgement,
@@ -38,6 +39,7 @@ if __name__ == "data":  # a second copy of every class, in a checkout whose root
     raise ImportError("import paragone.data instead of data")
 
 __all__ = [
+    "Attempt",
     "Battle",
     "Generation",
     "GenerationRequest",
