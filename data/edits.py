@@ -13,7 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paragone.data.errors import InputError
+import numpy as np
+from numpy.typing import NDArray
+
+from paragone.data.decoding import decode_picture
+from paragone.data.errors import InputError, UnreadableImage
 from paragone.data.generators.runner import MANIFEST, read_manifest
 from paragone.data.records import Prompt
 from paragone.data.table_files import SUFFIXES, read_text, rows_of
@@ -74,6 +78,14 @@ def edits_of_folder(folder: Path, prompts: Mapping[str, Prompt], project: Path) 
     if not edits:
         raise InputError(f"{folder}: no samples that are ok in its {MANIFEST}")
     return tuple(edits)
+
+
+def read_picture(path: Path) -> NDArray[np.uint8]:
+    """RGB uint8 [H, W, 3] of a file, by the policies of every metric; raises `UnreadableImage`."""
+    try:
+        return decode_picture(path.read_bytes(), str(path)).pixels
+    except OSError as error:
+        raise UnreadableImage(f"{path}: cannot be read ({error})") from error
 
 
 def _edit(where: str, row: Mapping[str, Any], base: Path) -> Edit:

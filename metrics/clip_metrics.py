@@ -100,7 +100,7 @@ def scene_cuts(series: ClipSeries) -> Value:
 
 
 def subject_drift(features: ArrayLike) -> float:
-    """1 - the mean over frames t > 0 of half the cosines of the features [T, D] to those of the first and of frame t - 1.
+    """1 - the mean cosine, over frames t > 0, of the features [T, D] to those of the first frame and of frame t - 1.
 
     Negative cosines count as 0. With DINO ViT-B/16 it is 1 - VBench's subject consistency of the clip (Huang et al.
     2023, arXiv:2311.17982).
@@ -134,9 +134,7 @@ class WatchedClip:
     features: Array | None = None
 
 
-def clip_report(
-    rows: Sequence[ClipMetric], clips: Sequence[WatchedClip], *, extractor: Any = None
-) -> ItemReport:
+def clip_report(rows: Sequence[ClipMetric], clips: Sequence[WatchedClip], *, extractor: Any = None) -> ItemReport:
     """The rows over all clips. `extractor` made the features, where a row is of features."""
     measured = []
     for row in rows:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,7 @@ def clip_series(frames: Iterable[Pixels], times: ArrayLike, *, flow: bool = True
         raise InputError(f"{name}: frame {place + 2} is not later than the one before (times must increase)")
     luma = [frame.astype(np.float32) @ LUMINANCE.astype(np.float32) for frame in small]
     thumbs = np.stack([_thumb(one) for one in luma])
-    repeats = np.array([float(np.abs(b - a).max()) < SAME for a, b in zip(luma[:-1], luma[1:], strict=True)])
+    repeats = np.array([float(np.abs(b - a).max()) < SAME for a, b in pairwise(luma)])
     cuts = _cuts(small, thumbs)
     diagonal = float(np.hypot(*luma[0].shape))
     moved = _moved(small, cuts, np.diff(at), diagonal) if flow else np.full((4, len(small) - 1), np.nan)
@@ -97,7 +98,7 @@ def clip_series(frames: Iterable[Pixels], times: ArrayLike, *, flow: bool = True
 def shots(series: ClipSeries) -> list[slice]:
     """The frames between cuts."""
     edges = [0, *(np.flatnonzero(series.cuts) + 1).tolist(), len(series.times)]
-    return [slice(start, end) for start, end in zip(edges[:-1], edges[1:], strict=True)]
+    return [slice(start, end) for start, end in pairwise(edges)]
 
 
 # ---- Steps ---------------------------------------------------------------------------------------------------------
@@ -138,7 +139,7 @@ def _cuts(frames: list[NDArray[np.float16]], thumbs: NDArray[np.float32]) -> NDA
     distance = 0.5 * (np.square(a - b) / np.maximum(a + b, 1e-12)).sum(1)
     middle = np.median(distance)
     spread = 1.4826 * np.median(np.abs(distance - middle))
-    likeness = np.array([_correlation(x, y) for x, y in zip(thumbs[:-1], thumbs[1:], strict=True)])
+    likeness = np.array([_correlation(x, y) for x, y in pairwise(thumbs)])
     jump = (distance - middle > CUT_Z * spread) if len(distance) > 2 else np.ones(len(distance), bool)
     return np.asarray(jump & (distance > CUT_LEAST) & (likeness < CUT_LIKENESS))
 

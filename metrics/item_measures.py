@@ -121,9 +121,7 @@ def _estimate(
     return Estimate(mean, details=details) if error is None else normal_estimate(mean, error, details)
 
 
-def _row(
-    index: int, name: str, measured: Sequence[Measured], columns: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
+def _row(index: int, name: str, measured: Sequence[Measured], columns: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """One item: its name, what else is said of it, its values (None: missing), and why these are missing."""
     values = {one.row.name: one.values[index] for one in measured}
     reasons = [f"{key}: {value.reason}" for key, value in values.items() if isinstance(value, Missing)]
