@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from paragone import __version__
-from paragone.data.records import MetricResult
+from paragone.data.records import MetricResult, metrics_document
 from paragone.metrics.estimates import Estimate, clustered_error, normal_estimate, share_estimate
 
 
@@ -57,6 +57,10 @@ class ItemReport:
     results: tuple[MetricResult, ...]
     warnings: tuple[str, ...]
     items: tuple[dict[str, Any], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document `paragone.metrics/1`."""
+        return metrics_document(self.results, self.warnings)
 
 
 def report_items(

@@ -26,6 +26,7 @@ from paragone.metrics.item_measures import ItemMeasure, ItemReport, Measured, Mi
 from paragone.metrics.settings import TextSettings, Values, checked
 
 WANTED = "text"  # the column of what is to be read
+SETTINGS = TextSettings()
 NO_TEXT = Missing("were asked for no text")
 
 
@@ -102,7 +103,7 @@ def _row(name: str) -> TextMetric:
 
 
 def _rule(row: TextMetric, values: Mapping[str, object]) -> str:
-    settings = checked(row.name, TextSettings(), values)
+    settings = checked(row.name, SETTINGS, values)
     assert isinstance(settings, TextSettings)
     if row.name == "wer" and settings.rule == "letters":
         raise UsageError("wer.rule=letters: this rule takes out the spaces that part words; use case or spacing")

@@ -1,0 +1,112 @@
+"""What `paragone metrics` does with edits and with text in pictures: from options to a report of single items."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from paragone.data.errors import UsageError
+
+if TYPE_CHECKING:
+    from paragone.data.edits import Edit
+    from paragone.data.progress import Progress
+    from paragone.data.records import Prompt
+    from paragone.metrics.item_measures import ItemReport
+    from paragone.metrics.settings import Values
+
+NOT_OF_EDITS = ("reference", "training", "set_options", "ocr", "cache", "no_cache")
+
+
+def item_report(
+    generated: str, options: Mapping[str, Any], settings: Values, progress: Progress
+) -> tuple[ItemReport | None, tuple[str, ...]]:
+    """The report of the measures of single items among those asked for, if any, and the names that are left."""
+    from paragone.data.edits import is_table_of_edits
+    from paragone.metrics.edit_metrics import EDIT_METRICS
+    from paragone.metrics.text_rendering import TEXT_METRICS
+
+    names: tuple[str, ...] = options["metric_names"]
+    if is_table_of_edits(generated) or any(name in EDIT_METRICS for name in names):
+        return _edit_report(generated, options, progress), ()
+    if options["lpips"]:
+        raise UsageError(f"--lpips {options['lpips'][0]}: is of edits; ask for lpips of a table of them")
+    of_text = tuple(name for name in names if name in TEXT_METRICS)
+    if not of_text:
+        if options["ocr"]:
+            raise UsageError(f"--ocr {options['ocr']}: nothing asked for reads text; add --metric cer")
+        return None, names
+    left = tuple(name for name in names if name not in of_text)
+    report = _text_report(generated, of_text, options, settings, progress)
+    return report, left
+
+
+def _edit_report(generated: str, options: Mapping[str, Any], progress: Progress) -> ItemReport:
+    from paragone.metrics.edit_metrics import compute_edit_metrics
+
+    for name in NOT_OF_EDITS:
+        if options.get(name):
+            option = "--set" if name == "set_options" else f"--{name.replace('_', '-')}"
+            raise UsageError(f"{option}: does nothing for edits; leave it out")
+    clips = [name for name in options["features"] if name.partition(":")[0] == "clip"]
+    if len(clips) > 1 or (options["features"] != ("gist",) and not clips):
+        raise UsageError("--features: directional_similarity is by one CLIP; write --features clip:MODEL")
+    return compute_edit_metrics(
+        _edits(generated, options.get("prompts")),
+        metrics=options["metric_names"] or None,
+        lpips=options["lpips"],
+        clip=clips[0] if clips else "clip",
+        weights=options["weights"],
+        device=options["device"],
+        on_error=options["on_error"],
+        progress=progress,
+    )
+
+
+def _text_report(
+    generated: str, names: Sequence[str], options: Mapping[str, Any], settings: Values, progress: Progress
+) -> ItemReport:
+    from paragone.metrics.settings import check_used
+    from paragone.metrics.text_rendering import SETTINGS, compute_text_metrics
+
+    if options["prompts"] is None:
+        raise UsageError(f"{names[0]}: needs to know the text that was asked for; name the file with --prompts")
+    if len(names) == len(options["metric_names"]):
+        check_used(settings, dict.fromkeys(names, SETTINGS))
+    return compute_text_metrics(
+        generated,
+        options["prompts"],
+        metrics=names,
+        reader=options["ocr"] or "tesseract",
+        settings={name: values for name, values in settings.items() if name in names},
+        on_error=options["on_error"],
+        progress=progress,
+    )
+
+
+def _edits(generated: str, prompts: Path | None) -> tuple[Edit, ...]:
+    from paragone.data.edits import edits_of_folder, is_table_of_edits, read_edits
+    from paragone.data.generators.runner import MANIFEST
+
+    if is_table_of_edits(generated):
+        if prompts is not None:
+            raise UsageError("--prompts: does nothing for a table of edits, which has the instructions; leave it out")
+        return read_edits(generated)
+    folder = Path(generated)
+    if not (folder / MANIFEST).is_file():
+        raise UsageError(
+            f"{generated}: measures of edits need a table (.csv, .jsonl) with source, instruction and result, or a "
+            f"model's folder with a {MANIFEST} in a project"
+        )
+    project = next((one for one in folder.resolve().parents if (one / "arena.db").is_file()), None)
+    if project is None:
+        raise UsageError(f"{generated}: lies in no project, so the pictures that were edited are not known")
+    return edits_of_folder(folder, _prompts_of(project), project)
+
+
+def _prompts_of(project: Path) -> dict[str, Prompt]:
+    from paragone.arena import Store
+    from paragone.data.project import Project
+
+    with Store(Project.open(project).database) as store:
+        return {prompt.id: prompt for prompt in store.prompts()}
