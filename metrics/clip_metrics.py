@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +17,9 @@ from scipy.signal import detrend
 from paragone.metrics.clip_series import ClipSeries, shots
 from paragone.metrics.item_measures import ItemMeasure, ItemReport, Measured, Missing, Value, report_items
 from paragone.metrics.optical_flow import WORKING_PX
+
+if TYPE_CHECKING:
+    from paragone.metrics.extractors.base import FeatureExtractor
 
 Array = NDArray[np.float64]
 FROZEN_SHARE = 0.9  # of steps that repeat a frame, from which on a clip stands still
@@ -50,7 +53,7 @@ def motion(series: ClipSeries) -> Value:
     """Path of an average pixel in diagonals of the frame a second; cuts and what flow cannot follow are left out."""
     usable = np.isfinite(series.motion)
     if not usable.any():
-        return Missing("have no step with believable flow")
+        return Missing("show nothing that can be followed")
     durations = series.durations[usable]
     return float(series.motion[usable] @ durations / durations.sum())
 
@@ -134,17 +137,19 @@ class WatchedClip:
     features: Array | None = None
 
 
-def clip_report(rows: Sequence[ClipMetric], clips: Sequence[WatchedClip], *, extractor: Any = None) -> ItemReport:
-    """The rows over all clips. `extractor` made the features, where a row is of features."""
+def clip_report(
+    rows: Sequence[ClipMetric], clips: Sequence[WatchedClip], *, rule: str, extractor: FeatureExtractor | None = None
+) -> ItemReport:
+    """The rows over all clips. `rule` says which frames were looked at; `extractor` made the features, if any."""
     measured = []
     for row in rows:
         values = [clip_value(row, clip) for clip in clips]
-        details = {}
+        signature, details = [f"frames:{rule}"], {"frames": rule}
         if row.features is not None and extractor is not None:
-            signature = [f"ext:{extractor.name}", f"protocol:{extractor.protocol}", f"resize:{extractor.resize}"]
-            measured.append(Measured(row, values, signature, {}, extractor.name, extractor.protocol))
-            continue
-        measured.append(Measured(row, values, [FLOW] if row.flow else [], details))
+            signature += [f"ext:{extractor.name}", f"protocol:{extractor.protocol}", f"resize:{extractor.resize}"]
+            measured.append(Measured(row, values, signature, details, extractor.name, extractor.protocol))
+        else:
+            measured.append(Measured(row, values, [*signature, *([FLOW] if row.flow else [])], details))
     found = report_items(measured, [clip.name for clip in clips], what="clips")
     return ItemReport(found.results, (*found.warnings, *_cautions(clips)), found.items)
 

@@ -9,18 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
+from paragone.data.clip_frames import ClipFrames
 from paragone.data.errors import InputError
 from paragone.metrics.optical_flow import Step, change_of_velocity, step_between, working_frame
 from paragone.metrics.pixels import LUMINANCE, Pixels
 
 Array = NDArray[np.float64]
 SAME = 2 / 255  # a frame repeats the one before when no pixel's luminance differs by as much, at working size
+NUMBERS = ("brightness", "warp_error", "visible", "motion", "jerk")
+MARKS = ("repeats", "cuts")
 THUMB_PX = 16
 BINS = 8  # of a histogram, for each of three colours
 CUT_Z = 6.0  # robust standard deviations above the clip's own steps …
@@ -54,11 +56,23 @@ class ClipSeries:
         """[T - 1] s."""
         return np.diff(self.times)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: lists with None where nothing can be said."""
-        names = ("times", "brightness", "warp_error", "visible", "motion", "jerk")
-        plain = {name: _plain(getattr(self, name)) for name in names}
-        return plain | {"repeats": self.repeats.tolist(), "cuts": self.cuts.tolist(), "loop_s": self.loop_s}
+    def to_frames(self) -> ClipFrames:
+        """The same as plain values."""
+        return ClipFrames(
+            times_s=tuple(self.times.tolist()),
+            series={name: _plain(getattr(self, name)) for name in NUMBERS},
+            marks={name: tuple(getattr(self, name).tolist()) for name in MARKS},
+            loop_s=self.loop_s,
+        )
+
+
+def series_of(frames: ClipFrames) -> ClipSeries:
+    """The series that `to_frames` made plain; raises `KeyError` when one is not there."""
+    numbers = {
+        name: np.array([np.nan if value is None else value for value in frames.series[name]]) for name in NUMBERS
+    }
+    marks = {name: np.array(frames.marks[name], bool) for name in MARKS}
+    return ClipSeries(times=np.array(frames.times_s), loop_s=frames.loop_s, **numbers, **marks)
 
 
 def clip_series(frames: Iterable[Pixels], times: ArrayLike, *, flow: bool = True, name: str = "clip") -> ClipSeries:
@@ -119,7 +133,7 @@ def _moved(frames: list[NDArray[np.float16]], cuts: NDArray[np.bool_], durations
             found[:3, place] = step.warp_error, step.visible.mean(), step.path_px / diagonal / duration
             if len(recent) == 3:
                 three = (durations[place - 2], durations[place - 1], duration)
-                found[3, place - 1] = change_of_velocity(*recent, three) / diagonal
+                found[3, place - 1] = change_of_velocity(recent[0], recent[1], recent[2], three) / diagonal
         before = after
     return found
 
@@ -168,5 +182,5 @@ def _loop(thumbs: NDArray[np.float32], times: Array) -> float | None:
     return None
 
 
-def _plain(values: Array) -> list[float | None]:
-    return [float(value) if np.isfinite(value) else None for value in values]
+def _plain(values: Array) -> tuple[float | None, ...]:
+    return tuple(float(value) if np.isfinite(value) else None for value in values)

@@ -49,7 +49,8 @@ class Directions:
         """Unit embeddings by path; each file is read once."""
         import torch
 
-        wanted, found = list(dict.fromkeys(paths)), {}
+        wanted = list(dict.fromkeys(paths))
+        found: dict[Path, Array] = {}
         for start in range(0, len(wanted), AT_ONCE):
             batch = wanted[start : start + AT_ONCE]
             with torch.inference_mode():
@@ -113,4 +114,5 @@ def _obstacle(looked: Looked) -> Missing | None:
 
 
 def _unit(rows: Array) -> Array:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    unit: Array = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    return unit

@@ -105,6 +105,7 @@ _TABLE = (
         "preservation_ssim",
         "SSIM outside the mask, aligned",
         True,
+        lowest=-1.0,
         measure=lambda pixels: _outside(pixels.aligned_ssim),
         rule=(ALIGNED, PIXEL_RULE),
         masked=True,
@@ -133,7 +134,7 @@ _TABLE = (
         rule=(ALIGNED,),
         changed=False,
     ),
-    EditMetric("directional_similarity", "Directional similarity of CLIP", True),
+    EditMetric("directional_similarity", "Directional similarity of CLIP", True, lowest=-1.0),
     EditMetric("lpips", "LPIPS to the source", False, changed=False),
 )
 EDIT_METRICS: dict[str, EditMetric] = {row.name: row for row in _TABLE}

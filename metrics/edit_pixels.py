@@ -82,7 +82,9 @@ def find_shift(source: Pixels, result: Pixels, free: Flags) -> tuple[float, floa
     if np.array_equal(source, result):
         return 0.0, 0.0
     before, after = luminance(source), luminance(result)
-    seen, _, _ = phase_cross_correlation(after, before, upsample_factor=FINENESS)
+    seen, _, _ = phase_cross_correlation(  # type: ignore[no-untyped-call]
+        after, before, upsample_factor=FINENESS
+    )
     down, right = (float(value) for value in seen)
     near = float(round(down)), float(round(right))
     if max(abs(down - near[0]), abs(right - near[1])) <= WHOLE:

@@ -30,12 +30,16 @@ Value = float | Missing
 
 @dataclass(frozen=True, slots=True)
 class ItemMeasure:
-    """What a mean of items is called. `share`: values are 0 or 1, so that the mean is a share of the items."""
+    """What a mean of items is called. `share`: values are 0 or 1, so that the mean is a share of the items.
+
+    No value lies below `lowest`, and no interval is said to.
+    """
 
     name: str
     title: str
     higher_is_better: bool
     share: bool = False
+    lowest: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +126,9 @@ def _estimate(
     if row.share and (groups is None or len(set(groups)) == len(groups)):
         return share_estimate(mean, len(values), "the items are drawn at random", details)
     error = clustered_error(values, range(len(values)) if groups is None else groups)
-    return Estimate(mean, details=details) if error is None else normal_estimate(mean, error, details)
+    return (
+        Estimate(mean, details=details) if error is None else normal_estimate(mean, error, details, lowest=row.lowest)
+    )
 
 
 def _row(index: int, name: str, measured: Sequence[Measured], columns: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

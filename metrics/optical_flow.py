@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.ndimage import gaussian_filter, map_coordinates, uniform_filter
 
 from paragone.metrics.pixels import LUMINANCE, Pixels
 
@@ -25,6 +25,7 @@ BLUR_PX = 1.0
 RADIUS_PX = 7  # half a window of Lucas-Kanade
 WARPS = 3  # refinements on every scale
 FLATTEST = 1e-3  # spread of luminance below which a frame has no texture to follow
+TEXTURE = 0.01  # spread of luminance within a window, from which on it can be seen to move at all
 LEAST_VISIBLE = 0.05  # share of pixels with believable flow below which a step says nothing
 
 
@@ -34,8 +35,9 @@ class Step(NamedTuple):
     back: Array  # F_ba, at the pixels of b
     forth: Array  # F_ab, at the pixels of a
     visible: NDArray[np.bool_]  # [h, w], at the pixels of b
+    followed: NDArray[np.bool_]  # those of them that have enough texture around them to be followed
     warp_error: float  # NaN where too little is visible
-    path_px: float  # mean |F_ba| over the visible pixels; NaN likewise
+    path_px: float  # mean |F_ba| over the pixels that are followed; NaN likewise
 
 
 def working_frame(frame: Pixels) -> NDArray[np.float16]:
@@ -62,11 +64,14 @@ def step_between(a: Array, b: Array) -> Step:
     lengths = np.square(back).sum(0) + np.square(home).sum(0)
     visible = np.square(back + home).sum(0) < 0.01 * lengths + 0.5
     visible &= _inside(places, luma_a.shape)
-    if visible.mean() < LEAST_VISIBLE:
-        return Step(back, forth, visible, float("nan"), float("nan"))
-    difference = np.moveaxis(b, 2, 0) - sampled(np.moveaxis(a, 2, 0), places)
-    error = float(np.square(difference)[:, visible].mean())
-    return Step(back, forth, visible, error, float(np.hypot(*back)[visible].mean()))
+    followed = visible & _textured(b)
+    error = path = float("nan")
+    if visible.mean() >= LEAST_VISIBLE:
+        difference = np.moveaxis(b, 2, 0) - sampled(np.moveaxis(a, 2, 0), places)
+        error = float(np.square(difference)[:, visible].mean())
+    if followed.mean() >= LEAST_VISIBLE:
+        path = float(np.hypot(*back)[followed].mean())
+    return Step(back, forth, visible, followed, error, path)
 
 
 def change_of_velocity(before: Step, after: Step, last: Step, durations: tuple[float, float, float]) -> float:
@@ -80,7 +85,7 @@ def change_of_velocity(before: Step, after: Step, last: Step, durations: tuple[f
         after.forth / durations[1],
         sampled(last.forth, places) / durations[2],
     ]
-    followed = before.visible & _inside(places, before.visible.shape)
+    followed = before.followed & _inside(places, before.visible.shape)
     followed &= sampled(after.visible[None].astype(np.float32), places)[0] > 0.5
     if followed.mean() < LEAST_VISIBLE:
         return float("nan")
@@ -99,7 +104,9 @@ def _flow(start: Array, end: Array) -> Array:
 
     if not (start.any() and end.any()):
         return np.zeros((2, *start.shape), np.float32)
-    found: Array = optical_flow_ilk(end, start, radius=RADIUS_PX, num_warp=WARPS, dtype=np.float32)
+    found: Array = optical_flow_ilk(  # type: ignore[no-untyped-call]
+        end, start, radius=RADIUS_PX, num_warp=WARPS, dtype=np.float32
+    )
     return found
 
 
@@ -108,6 +115,14 @@ def _texture(frame: Array) -> Array:
     luma = frame @ LUMINANCE.astype(np.float32)
     spread = float(luma.std())
     return (luma - luma.mean()) / np.float32(spread) if spread > FLATTEST else np.zeros_like(luma)
+
+
+def _textured(frame: Array) -> NDArray[np.bool_]:
+    """[h, w]: where the window of Lucas-Kanade around a pixel is not flat."""
+    luma = frame @ LUMINANCE.astype(np.float32)
+    window = 2 * RADIUS_PX + 1
+    variance = uniform_filter(np.square(luma), window) - np.square(uniform_filter(luma, window))
+    return np.asarray(variance > TEXTURE**2)
 
 
 def _grid(height: int, width: int) -> Array:

@@ -1,4 +1,4 @@
-"""What `paragone metrics` does with edits and with text in pictures: from options to a report of single items."""
+"""What `paragone metrics` does with clips, edits and text in pictures: from options to a report of single items."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def item_report(
 ) -> tuple[ItemReport | None, tuple[str, ...]]:
     """The report of the measures of single items among those asked for, if any, and the names that are left."""
     from paragone.data.edits import is_table_of_edits
+    from paragone.metrics.clip_metrics import CLIP_METRICS
     from paragone.metrics.edit_metrics import EDIT_METRICS
     from paragone.metrics.text_rendering import TEXT_METRICS
 
@@ -31,14 +32,59 @@ def item_report(
         return _edit_report(generated, options, progress), ()
     if options["lpips"]:
         raise UsageError(f"--lpips {options['lpips'][0]}: is of edits; ask for lpips of a table of them")
+    of_clips = tuple(name for name in names if name in CLIP_METRICS)
+    if options["keep_frames"] and not of_clips:
+        raise UsageError(f"--keep-frames {options['keep_frames']}: is of clips; add --metric motion")
+    if of_clips:
+        return _clip_report(generated, of_clips, options, settings, progress), _without(names, of_clips)
     of_text = tuple(name for name in names if name in TEXT_METRICS)
     if not of_text:
         if options["ocr"]:
             raise UsageError(f"--ocr {options['ocr']}: nothing asked for reads text; add --metric cer")
         return None, names
-    left = tuple(name for name in names if name not in of_text)
-    report = _text_report(generated, of_text, options, settings, progress)
-    return report, left
+    return _text_report(generated, of_text, options, settings, progress), _without(names, of_text)
+
+
+def _without(names: Sequence[str], dealt_with: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in names if name not in dealt_with)
+
+
+def _clip_report(
+    generated: str, names: Sequence[str], options: Mapping[str, Any], settings: Values, progress: Progress
+) -> ItemReport:
+    from paragone.cli.extraction import feature_cache
+    from paragone.data.clip_frames import clip_frames_file
+    from paragone.data.files import file_digest
+    from paragone.data.project import Project
+    from paragone.metrics.settings import check_used
+    from paragone.metrics.watching import compute_clip_metrics
+
+    if len(names) == len(options["metric_names"]):
+        check_used(settings, dict.fromkeys(names))
+    if len(options["features"]) > 1:
+        raise UsageError("--features: subject_drift is in one extractor's features; name one")
+    keep, source = options["keep_frames"], Path(generated)
+    if keep is not None:
+        Project.open(keep)
+        if not (source.is_dir() or source.is_file()) or source.suffix.lower() in (".zip", ".tar", ".npy", ".npz"):
+            raise UsageError(f"--keep-frames: {generated}: values are kept of files; give a folder of clips")
+    report, frames = compute_clip_metrics(
+        generated,
+        metrics=names,
+        features=options["features"][0],
+        weights=options["weights"],
+        device=options["device"],
+        frame_rate=options["frame_rate"],
+        cache=feature_cache(options["cache"], no_cache=options["no_cache"]),
+        on_error=options["on_error"],
+        progress=progress,
+    )
+    if keep is not None:
+        for name, values in frames.items():
+            file = source / name if source.is_dir() else source
+            if file.is_file():
+                values.save(clip_frames_file(keep, file_digest(file)))
+    return report
 
 
 def _edit_report(generated: str, options: Mapping[str, Any], progress: Progress) -> ItemReport:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +17,24 @@ if TYPE_CHECKING:
     from paragone.data.records import MetricResult
     from paragone.metrics.compute import MetricsReport
     from paragone.metrics.item_measures import ItemReport
+
+
+class _FrameRate(click.ParamType):
+    """A positive rate, exact: NTSC's 24000/1001 is no decimal number."""
+
+    name = "rate"
+
+    def convert(self, value: str | Fraction, param: click.Parameter | None, ctx: click.Context | None) -> Fraction:
+        try:
+            rate = Fraction(value)
+        except (ValueError, ZeroDivisionError):
+            self.fail(f"{value!r} is no rate; write 24, 23.976 or 24000/1001", param, ctx)
+        if rate <= 0:
+            self.fail(f"{value!r}: a rate is more than 0", param, ctx)
+        return rate
+
+
+FRAME_RATE = _FrameRate()
 
 
 @click.command()
@@ -66,6 +85,18 @@ if TYPE_CHECKING:
     "Needs more pictures than feature dimensions on both sides. With clip_score: each picture's score.",
 )
 @click.option(
+    "--frame-rate",
+    type=FRAME_RATE,
+    metavar="RATE",
+    help="Frames a second of clips that do not say it, such as folders of pictures: 24, 23.976 or 24000/1001.",
+)
+@click.option(
+    "--keep-frames",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="PROJECT",
+    help="Keep what is measured of each clip, frame by frame, in this project folder, where the gallery shows it.",
+)
+@click.option(
     "--lpips",
     type=click.Path(path_type=Path),
     multiple=True,
@@ -96,6 +127,8 @@ def metrics(
     no_cache: bool,
     seed: int,
     per_image: Path | None,
+    frame_rate: Fraction | None,
+    keep_frames: Path | None,
     lpips: tuple[Path, ...],
     ocr: str | None,
     json_target: str | None,
