@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from paragone.metrics.item_measures import ItemReport
 
 
-class _FrameRate(click.ParamType):
+class _FrameRate(click.ParamType[Fraction]):
     """A positive rate, exact: NTSC's 24000/1001 is no decimal number."""
 
     name = "rate"
