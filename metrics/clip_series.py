@@ -20,7 +20,8 @@ from paragone.metrics.optical_flow import Step, change_of_velocity, step_between
 from paragone.metrics.pixels import LUMINANCE, Pixels
 
 Array = NDArray[np.float64]
-SAME = 2 / 255  # a frame repeats the one before when no pixel's luminance differs by as much, at working size
+SAME = 2 / 255  # a frame repeats the one before when the luminance of …
+SAME_SHARE = 0.999  # … so many pixels differs by less, at working size
 NUMBERS = ("brightness", "warp_error", "visible", "motion", "jerk")
 MARKS = ("repeats", "cuts")
 THUMB_PX = 16
@@ -92,7 +93,7 @@ def clip_series(frames: Iterable[Pixels], times: ArrayLike, *, flow: bool = True
         raise InputError(f"{name}: frame {place + 2} is not later than the one before (times must increase)")
     luma = [frame.astype(np.float32) @ LUMINANCE.astype(np.float32) for frame in small]
     thumbs = np.stack([_thumb(one) for one in luma])
-    repeats = np.array([float(np.abs(b - a).max()) < SAME for a, b in pairwise(luma)])
+    repeats = np.array([float(np.quantile(np.abs(b - a), SAME_SHARE)) < SAME for a, b in pairwise(luma)])
     cuts = _cuts(small, thumbs)
     diagonal = float(np.hypot(*luma[0].shape))
     moved = _moved(small, cuts, np.diff(at), diagonal) if flow else np.full((4, len(small) - 1), np.nan)

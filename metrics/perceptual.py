@@ -22,7 +22,7 @@ from torch import Tensor
 
 from paragone.data.errors import InputError, MissingWeights
 from paragone.data.files import file_digest
-from paragone.metrics.extractors.state import read_state
+from paragone.metrics.extractors.state import fill, read_state
 
 SMALLEST_PX = 64
 EXPECTED = "the backbone or the factors of LPIPS"
@@ -93,11 +93,9 @@ class Lpips:
     ) -> None:
         import torchvision
 
-        network = getattr(torchvision.models, backbone.name)(weights=None).features
-        try:
-            network.load_state_dict(features)
-        except RuntimeError as error:
-            raise InputError(f"{named}: not the whole backbone of {backbone.name} ({error})") from error
+        with torch.device("meta"):  # its classifier is not wanted, and large
+            network = getattr(torchvision.models, backbone.name)(weights=None).features
+        fill(network, features, Path(named), expected=f"the whole backbone of {backbone.name}", assign=True)
         self.name = f"lpips-{backbone.name}@{digest[:12]}"
         self._layers = backbone.layers
         self._network: Any = network[: backbone.layers[-1] + 1].float().eval().requires_grad_(False)
