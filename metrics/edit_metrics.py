@@ -1,4 +1,4 @@
-"""The table of measures of edits, and `compute_edit_metrics`, which `paragone metrics EDITS.jsonl` calls.
+"""The table of measures of edits, and `check_edits`, by which `paragone metrics EDITS.jsonl` begins.
 
 An edit that changes nothing preserves everything. So edits in which nothing changed beyond a codec's noise count under
 `unchanged` only: they have no preservation, leakage or direction, and are told.
@@ -140,7 +140,43 @@ _TABLE = (
 EDIT_METRICS: dict[str, EditMetric] = {row.name: row for row in _TABLE}
 
 
-def compute_edit_metrics(
+@dataclass(frozen=True, slots=True, eq=False)
+class EditRequest:
+    """A checked request: rows, edits, and the networks of rows that need one."""
+
+    rows: Sequence[EditMetric]
+    edits: Sequence[Edit]
+    directions: Directions | None
+    distance: Lpips | None
+    on_error: OnError
+
+    def report(self, progress: Progress = silent) -> ItemReport:
+        """The measures, with standard errors by source picture, for edits of one source are alike."""
+        looked, warnings = _look(self.edits, self.distance, on_error=self.on_error, progress=progress)
+        if not looked:
+            raise InputError(f"none of {len(self.edits):,} edits could be read")
+        measured = [self._measured(row, looked, progress) for row in self.rows]
+        report = report_items(
+            measured,
+            [one.edit.name for one in looked],
+            what="edits",
+            groups=[str(one.edit.source) for one in looked],
+            columns=[_columns(one) for one in looked],
+        )
+        told = self.directions.warnings if self.directions else ()
+        return ItemReport(report.results, (*warnings, *told, *report.warnings, *_cautions(looked)), report.items)
+
+    def _measured(self, row: EditMetric, looked: Sequence[Looked], progress: Progress) -> Measured:
+        if row.name == "directional_similarity" and self.directions is not None:
+            values = directional_similarity(self.directions, looked, progress=progress)
+            return Measured(row, values, self.directions.signature, {}, self.directions.name)
+        if row.name == "lpips" and self.distance is not None:
+            distances = [one.distance for one in looked if one.distance is not None]
+            return Measured(row, distances, [f"ext:{self.distance.name}"], {}, self.distance.name)
+        return Measured(row, [_value(row, one) for one in looked], list(row.rule))
+
+
+def check_edits(
     edits: Sequence[Edit],
     *,
     metrics: Sequence[str] | None = None,
@@ -149,43 +185,17 @@ def compute_edit_metrics(
     weights: Path | None = None,
     device: str = "auto",
     on_error: OnError = "raise",
-    progress: Progress = silent,
-) -> ItemReport:
-    """Measures of edits, with standard errors by source picture, for edits of one source are alike.
+) -> EditRequest:
+    """All that can be wrong with a request for measures of edits, before a picture is read.
 
-    `metrics`: names of `EDIT_METRICS`; without them, those of pixels. `lpips`: files for `lpips`. `clip`, `weights`:
-    the extractor of `directional_similarity` and its file. Raises before a picture is read what cannot be done.
+    `metrics`: names of `EDIT_METRICS`; without them, those of pixels that the edits allow. `lpips`: files for `lpips`.
+    `clip`, `weights`: the extractor of `directional_similarity` and its file.
     """
     rows = [_row(name) for name in dict.fromkeys(metrics if metrics is not None else _default(edits))]
     _check(rows, edits, lpips)
-    directions = (
-        Directions(clip, weights, device) if any(one.name == "directional_similarity" for one in rows) else None
-    )
-    distance = _lpips(lpips, device) if any(one.name == "lpips" for one in rows) else None
-    looked, warnings = _look(edits, distance, on_error=on_error, progress=progress)
-    if not looked:
-        raise InputError(f"none of {len(edits):,} edits could be read")
-    measured = []
-    for row in rows:
-        signature, extractor = list(row.rule), None
-        if row.name == "directional_similarity" and directions is not None:
-            values = directional_similarity(directions, looked, progress=progress)
-            signature, extractor = directions.signature, directions.name
-            warnings += directions.warnings
-        elif row.name == "lpips" and distance is not None:
-            values = [NO_MASK if one.distance is None else one.distance for one in looked]
-            signature, extractor = [f"ext:{distance.name}"], distance.name
-        else:
-            values = [_value(row, one) for one in looked]
-        measured.append(Measured(row, values, signature, {}, extractor))
-    report = report_items(
-        measured,
-        [one.edit.name for one in looked],
-        what="edits",
-        groups=[str(one.edit.source) for one in looked],
-        columns=[_columns(one) for one in looked],
-    )
-    return ItemReport(report.results, (*warnings, *report.warnings, *_cautions(looked)), report.items)
+    names = {row.name for row in rows}
+    directions = Directions(clip, weights, device) if "directional_similarity" in names else None
+    return EditRequest(rows, edits, directions, _lpips(lpips, device) if "lpips" in names else None, on_error)
 
 
 # ---- Checks --------------------------------------------------------------------------------------------------------

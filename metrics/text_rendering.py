@@ -56,7 +56,40 @@ def open_reader(name: str) -> TextReader:
     return reader
 
 
-def compute_text_metrics(
+@dataclass(frozen=True, slots=True, eq=False)
+class TextRequest:
+    """A checked request: rows with the rule of each, the pictures, what each was asked to show, and what reads it."""
+
+    rules: Mapping[str, str]  # row → rule
+    source: ImageSource
+    wanted: Sequence[str]
+    reader: TextReader
+
+    def report(self, progress: Progress = silent) -> ItemReport:
+        """Read the pictures. The standard error is that of texts drawn at random, each with all its pictures."""
+        source, wanted = self.source, self.wanted
+        read = _read(source, self.reader, [bool(text) for text in wanted], progress)
+        kept = [index for index, text in enumerate(read) if text is not None]
+        if not kept:
+            raise InputError(f"{source.origin}: none of its {len(source)} pictures could be read")
+        digest = hashlib.sha256(json.dumps(sorted(set(wanted))).encode()).hexdigest()[:12]
+        measured = []
+        for name, rule in self.rules.items():
+            row = TEXT_METRICS[name]
+            values = [_value(row, str(read[index]), wanted[index], rule) for index in kept]
+            signature = (f"reader:{self.reader.name}", f"rule:{rule}", f"texts:{digest}")
+            measured.append(Measured(row, values, signature, {"reader": self.reader.name, "rule": rule}))
+        report = report_items(
+            measured,
+            [source.name(index) for index in kept],
+            what="pictures",
+            groups=[wanted[index] for index in kept],
+            columns=[{"wanted": wanted[index], "read": str(read[index]).strip()} for index in kept],
+        )
+        return ItemReport(report.results, (*source.warnings, *report.warnings), report.items)
+
+
+def check_text(
     pictures: str | os.PathLike[str] | ImageSource,
     prompts: str | os.PathLike[str],
     *,
@@ -64,9 +97,8 @@ def compute_text_metrics(
     reader: str | TextReader = "tesseract",
     settings: Values | None = None,
     on_error: OnError = "raise",
-    progress: Progress = silent,
-) -> ItemReport:
-    """Error rates of the text in pictures, with standard errors by what was wanted.
+) -> TextRequest:
+    """All that can be wrong with a request for error rates of text, before a picture is read.
 
     `prompts`: a file as for clip_score, with the column `text` or with prompts that quote it. Raises `InputError` for a
     picture without a prompt, and when no prompt asks for text.
@@ -75,25 +107,7 @@ def compute_text_metrics(
     rules = {row.name: _rule(row, (settings or {}).get(row.name, {})) for row in rows}
     source = read_images(pictures, on_error=on_error)
     wanted = _wanted(prompts, source)
-    engine = open_reader(reader) if isinstance(reader, str) else reader
-    read = _read(source, engine, [bool(text) for text in wanted], progress)
-    kept = [index for index, text in enumerate(read) if text is not None]
-    if not kept:
-        raise InputError(f"{source.origin}: none of its {len(source)} pictures could be read")
-    digest = hashlib.sha256(json.dumps(sorted(set(wanted))).encode()).hexdigest()[:12]
-    measured = [
-        Measured(
-            row,
-            [_value(row, str(read[index]), wanted[index], rules[row.name]) for index in kept],
-            (f"reader:{engine.name}", f"rule:{rules[row.name]}", f"texts:{digest}"),
-            {"reader": engine.name, "rule": rules[row.name]},
-        )
-        for row in rows
-    ]
-    columns = [{"wanted": wanted[index], "read": str(read[index]).strip()} for index in kept]
-    names, groups = [source.name(index) for index in kept], [wanted[index] for index in kept]
-    report = report_items(measured, names, what="pictures", groups=groups, columns=columns)
-    return ItemReport(report.results, (*source.warnings, *report.warnings), report.items)
+    return TextRequest(rules, source, wanted, open_reader(reader) if isinstance(reader, str) else reader)
 
 
 def _row(name: str) -> TextMetric:

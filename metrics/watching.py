@@ -1,4 +1,4 @@
-"""From a set of clips to the report of their measures: `compute_clip_metrics`, which `paragone metrics` calls.
+"""From a set of clips to the report of their measures: `check_clips` and what comes of it.
 
 Clips go through one by one, whole. What was found of one is kept in the cache under the digest of its bytes, of the
 rule by which its frames are chosen and of the way flow is taken, so that an interrupted run goes on where it stopped.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,52 @@ FORMAT = 1  # of what the cache holds of a clip; to be raised with every change 
 FRAMES_AT_ONCE = 16
 
 
-def compute_clip_metrics(
+@dataclass(frozen=True, slots=True, eq=False)
+class ClipRequest:
+    """A checked request: rows, clips, the extractor of rows that are of features, and where it runs."""
+
+    rows: Sequence[ClipMetric]
+    source: VideoSource
+    extractor: FeatureExtractor | None
+    device: str
+    cache: Path | None
+
+    def report(self, progress: Progress = silent) -> tuple[ItemReport, dict[str, ClipFrames]]:
+        """The measures with standard errors over clips; and by name what was found of each clip, frame by frame."""
+        source, watched = self.source, []
+        for index in range(len(source)):
+            if (one := self._watch(index)) is not None:
+                watched.append(one)
+            progress("clips", index + 1, len(source))
+        if not watched:
+            raise InputError(f"{source.origin}: none of its {len(source)} clips could be read")
+        report = clip_report(self.rows, watched, rule=source.rule.name, extractor=self.extractor)
+        told = (*source.warnings, *(self.extractor.warnings if self.extractor else ()), *report.warnings)
+        return ItemReport(report.results, told, report.items), {one.name: one.series.to_frames() for one in watched}
+
+    def _watch(self, index: int) -> WatchedClip | None:
+        """One clip; None when it could not be read and is left out."""
+        source, name = self.source, self.source.name(index)
+        flow = any(row.flow for row in self.rows)
+        kept = None if self.cache is None else _kept_at(self.cache, source, index, flow=flow)
+        series = None if kept is None else _kept(kept)
+        if series is not None and self.extractor is None:
+            return WatchedClip(name, series)
+        read = source.read(index)
+        if not source.record(index, read) or not isinstance(read, Decoded):
+            return None
+        label = f"{source.origin}: {name}"
+        if series is None:
+            if read.times_s is None:
+                raise InputError(f"{label}: does not say when its frames are shown; state their rate with --frame-rate")
+            series = clip_series(read.pixels, read.times_s, flow=flow, name=label)
+            if kept is not None and source.is_clean(range(index, index + 1)):
+                series.to_frames().save(kept)
+        features = None if self.extractor is None else _features(read.pixels, self.extractor, self.device)
+        return WatchedClip(name, series, features)
+
+
+def check_clips(
     clips: str | os.PathLike[str] | NDArray[Any] | VideoSource,
     *,
     metrics: Sequence[str] | None = None,
@@ -46,30 +92,16 @@ def compute_clip_metrics(
     frame_rate: Fraction | None = None,
     cache: Path | None = None,
     on_error: OnError = "raise",
-    progress: Progress = silent,
-) -> tuple[ItemReport, dict[str, ClipFrames]]:
-    """Measures of single clips, with standard errors over clips; and by name what was found frame by frame.
+) -> ClipRequest:
+    """All that can be wrong with a request for measures of clips, before one is decoded.
 
     `metrics`: names of `CLIP_METRICS`; without them, all but subject_drift. `features`, `weights`: the extractor of
     subject_drift. `rule`: which frames are looked at, by default all. `frame_rate`: of clips that do not state one.
-    Raises `UsageError` for an unknown name, `InputError` for a clip of one frame or without known times.
     """
     rows = _rows(metrics)
-    of_features = any(row.features is not None for row in rows)
-    extractor = _open(features, weights, device) if of_features else None
     source = read_videos(clips, rule=rule, frame_rate=frame_rate, on_error=on_error)
-    flow = any(row.flow for row in rows)
-    watched = []
-    for index in range(len(source)):
-        one = _watch(source, index, flow=flow, extractor=extractor, device=device, cache=cache)
-        if one is not None:
-            watched.append(one)
-        progress("clips", index + 1, len(source))
-    if not watched:
-        raise InputError(f"{source.origin}: none of its {len(source)} clips could be read")
-    report = clip_report(rows, watched, rule=source.rule.name, extractor=extractor)
-    told = (*source.warnings, *(() if extractor is None else extractor.warnings), *report.warnings)
-    return ItemReport(report.results, told, report.items), {one.name: one.series.to_frames() for one in watched}
+    of_features = any(row.features is not None for row in rows)
+    return ClipRequest(rows, source, _open(features, weights, device) if of_features else None, device, cache)
 
 
 def _rows(names: Sequence[str] | None) -> list[ClipMetric]:
@@ -88,34 +120,6 @@ def _open(features: str, weights: Path | None, device: str) -> FeatureExtractor:
     extractor = open_extractor(features, weights=weights)
     extractor.to(choose_device(device))
     return extractor
-
-
-def _watch(
-    source: VideoSource,
-    index: int,
-    *,
-    flow: bool,
-    extractor: FeatureExtractor | None,
-    device: str,
-    cache: Path | None,
-) -> WatchedClip | None:
-    """One clip; None when it could not be read and is left out."""
-    name = source.name(index)
-    kept = None if cache is None else _kept_at(cache, source, index, flow=flow)
-    series = None if kept is None else _kept(kept)
-    if series is not None and extractor is None:
-        return WatchedClip(name, series)
-    read = source.read(index)
-    if not source.record(index, read) or not isinstance(read, Decoded):
-        return None
-    label = f"{source.origin}: {name}"
-    if series is None:
-        if read.times_s is None:
-            raise InputError(f"{label}: does not say when its frames are shown; state their rate with --frame-rate")
-        series = clip_series(read.pixels, read.times_s, flow=flow, name=label)
-        if kept is not None and source.is_clean(range(index, index + 1)):
-            series.to_frames().save(kept)
-    return WatchedClip(name, series, None if extractor is None else _features(read.pixels, extractor, device))
 
 
 def _features(frames: NDArray[np.uint8], extractor: FeatureExtractor, device: str) -> NDArray[np.float64]:

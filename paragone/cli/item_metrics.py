@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 NOT_OF_EDITS = ("reference", "training", "set_options", "ocr", "cache", "no_cache")
 
 
-def item_report(
-    generated: str, options: Mapping[str, Any], settings: Values, progress: Progress
-) -> tuple[ItemReport | None, tuple[str, ...]]:
-    """The report of the measures of single items among those asked for, if any, and the names that are left."""
+def plan_items(
+    generated: str, options: Mapping[str, Any], settings: Values
+) -> tuple[Callable[[Progress], ItemReport] | None, tuple[str, ...]]:
+    """What gives the report of the measures of single items among those asked for, and the names that are left.
+
+    All that can be wrong with it is said here; None where nothing of this kind is asked for.
+    """
     from paragone.data.edits import is_table_of_edits
     from paragone.metrics.clip_metrics import CLIP_METRICS
     from paragone.metrics.edit_metrics import EDIT_METRICS
@@ -29,35 +32,35 @@ def item_report(
 
     names: tuple[str, ...] = options["metric_names"]
     if is_table_of_edits(generated) or any(name in EDIT_METRICS for name in names):
-        return _edit_report(generated, options, progress), ()
+        return _plan_edits(generated, options), ()
     if options["lpips"]:
         raise UsageError(f"--lpips {options['lpips'][0]}: is of edits; ask for lpips of a table of them")
     of_clips = tuple(name for name in names if name in CLIP_METRICS)
     if options["keep_frames"] and not of_clips:
         raise UsageError(f"--keep-frames {options['keep_frames']}: is of clips; add --metric motion")
     if of_clips:
-        return _clip_report(generated, of_clips, options, settings, progress), _without(names, of_clips)
+        return _plan_clips(generated, of_clips, options, settings), _without(names, of_clips)
     of_text = tuple(name for name in names if name in TEXT_METRICS)
     if not of_text:
         if options["ocr"]:
             raise UsageError(f"--ocr {options['ocr']}: nothing asked for reads text; add --metric cer")
         return None, names
-    return _text_report(generated, of_text, options, settings, progress), _without(names, of_text)
+    return _plan_text(generated, of_text, options, settings), _without(names, of_text)
 
 
 def _without(names: Sequence[str], dealt_with: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name not in dealt_with)
 
 
-def _clip_report(
-    generated: str, names: Sequence[str], options: Mapping[str, Any], settings: Values, progress: Progress
-) -> ItemReport:
+def _plan_clips(
+    generated: str, names: Sequence[str], options: Mapping[str, Any], settings: Values
+) -> Callable[[Progress], ItemReport]:
     from paragone.cli.extraction import feature_cache
     from paragone.data.clip_frames import clip_frames_file
     from paragone.data.files import file_digest
     from paragone.data.project import Project
     from paragone.metrics.settings import check_used
-    from paragone.metrics.watching import compute_clip_metrics
+    from paragone.metrics.watching import check_clips
 
     if len(names) == len(options["metric_names"]):
         check_used(settings, dict.fromkeys(names))
@@ -68,7 +71,7 @@ def _clip_report(
         Project.open(keep)
         if not (source.is_dir() or source.is_file()) or source.suffix.lower() in (".zip", ".tar", ".npy", ".npz"):
             raise UsageError(f"--keep-frames: {generated}: values are kept of files; give a folder of clips")
-    report, frames = compute_clip_metrics(
+    request = check_clips(
         generated,
         metrics=names,
         features=options["features"][0],
@@ -77,18 +80,21 @@ def _clip_report(
         frame_rate=options["frame_rate"],
         cache=feature_cache(options["cache"], no_cache=options["no_cache"]),
         on_error=options["on_error"],
-        progress=progress,
     )
-    if keep is not None:
-        for name, values in frames.items():
+
+    def run(progress: Progress) -> ItemReport:
+        report, frames = request.report(progress)
+        for name, values in frames.items() if keep is not None else ():
             file = source / name if source.is_dir() else source
             if file.is_file():
                 values.save(clip_frames_file(keep, file_digest(file)))
-    return report
+        return report
+
+    return run
 
 
-def _edit_report(generated: str, options: Mapping[str, Any], progress: Progress) -> ItemReport:
-    from paragone.metrics.edit_metrics import compute_edit_metrics
+def _plan_edits(generated: str, options: Mapping[str, Any]) -> Callable[[Progress], ItemReport]:
+    from paragone.metrics.edit_metrics import check_edits
 
     for name in NOT_OF_EDITS:
         if options.get(name):
@@ -97,37 +103,37 @@ def _edit_report(generated: str, options: Mapping[str, Any], progress: Progress)
     clips = [name for name in options["features"] if name.partition(":")[0] == "clip"]
     if len(clips) > 1 or (options["features"] != ("gist",) and not clips):
         raise UsageError("--features: directional_similarity is by one CLIP; write --features clip:MODEL")
-    return compute_edit_metrics(
-        _edits(generated, options.get("prompts")),
+    request = check_edits(
+        _edits(generated, options["prompts"]),
         metrics=options["metric_names"] or None,
         lpips=options["lpips"],
         clip=clips[0] if clips else "clip",
         weights=options["weights"],
         device=options["device"],
         on_error=options["on_error"],
-        progress=progress,
     )
+    return request.report
 
 
-def _text_report(
-    generated: str, names: Sequence[str], options: Mapping[str, Any], settings: Values, progress: Progress
-) -> ItemReport:
+def _plan_text(
+    generated: str, names: Sequence[str], options: Mapping[str, Any], settings: Values
+) -> Callable[[Progress], ItemReport]:
     from paragone.metrics.settings import check_used
-    from paragone.metrics.text_rendering import SETTINGS, compute_text_metrics
+    from paragone.metrics.text_rendering import SETTINGS, check_text
 
     if options["prompts"] is None:
         raise UsageError(f"{names[0]}: needs to know the text that was asked for; name the file with --prompts")
     if len(names) == len(options["metric_names"]):
         check_used(settings, dict.fromkeys(names, SETTINGS))
-    return compute_text_metrics(
+    request = check_text(
         generated,
         options["prompts"],
         metrics=names,
         reader=options["ocr"] or "tesseract",
         settings={name: values for name, values in settings.items() if name in names},
         on_error=options["on_error"],
-        progress=progress,
     )
+    return request.report
 
 
 def _edits(generated: str, prompts: Path | None) -> tuple[Edit, ...]:

@@ -12,6 +12,7 @@ from paragone.cli.extraction import extraction_options_of_several, feature_cache
 from paragone.data.records import metrics_document
 
 CONTRIBUTIONS = "paragone.per-image/1"
+PER_PICTURE = frozenset({"fd", "fid", "clip_score"})  # of which single pictures can be told, besides single items
 
 if TYPE_CHECKING:
     from paragone.data.records import MetricResult
@@ -139,7 +140,7 @@ def metrics(
     paths, .parquet files of pictures, or .npz files of feature statistics. Under torchrun, all processes share the
     work. A .csv or .jsonl table of edits gives measures of edits (docs/editing.md).
     """
-    from paragone.cli.item_metrics import item_report
+    from paragone.cli.item_metrics import plan_items
     from paragone.cli.output import check_writable, progress_bars, write_json
     from paragone.cli.tables import check_table, write_table
     from paragone.metrics.compute import compute_metrics
@@ -152,9 +153,9 @@ def metrics(
             check_table(per_image)
             folder = feature_cache(cache, no_cache=no_cache)
             settings = parse_settings(set_options)
-            items, left = item_report(generated, click.get_current_context().params, settings, progress)
+            plan, left = plan_items(generated, click.get_current_context().params, settings)
         report = None
-        if items is None or left:
+        if plan is None or left:
             report = compute_metrics(
                 generated,
                 reference,
@@ -163,18 +164,19 @@ def metrics(
                 weights=weights,
                 protocol=protocol,
                 training=training,
-                prompts=prompts if items is None or "clip_score" in left else None,
-                settings={name: values for name, values in settings.items() if items is None or name in left},
+                prompts=prompts if plan is None or "clip_score" in left else None,
+                settings={name: values for name, values in settings.items() if plan is None or name in left},
                 device=device,
                 batch_size=batch_size,
                 workers=workers,
                 cache=folder,
                 on_error=on_error,
                 seed=seed,
-                per_image=per_image is not None,
+                per_image=per_image is not None and (plan is None or not PER_PICTURE.isdisjoint(left)),
                 ranks=ranks,
                 progress=progress,
             )
+        items = plan(progress) if plan is not None and ranks.first else None
     if not ranks.first:
         return
     found = [one for one in (report, items) if one is not None]
