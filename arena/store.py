@@ -77,6 +77,7 @@ class Store:
         self.path = target if isinstance(target, Path) else None  # None: on a server
         self._database = open_database(url_or_path, create=create)
         self.name = self._database.name  # as messages call it
+        self._attempts: list[Attempt] = []  # as they were read last: append-only, so their number is their version
         self.running = RunningVotes(self._database)  # votes as integers and online Elo, kept up with the store
 
     def __enter__(self) -> Self:
@@ -248,10 +249,13 @@ class Store:
     def attempts(self, model: str | None = None) -> list[Attempt]:
         """How requests ended, by model, prompt, seed and time; of one `model` when named."""
         table = schema.attempts.c
-        query = select(schema.attempts).order_by(
-            table.model, table.prompt_id, table.seed, func.coalesce(table.created_at, ""), table.id
-        )
-        return [read_attempt(row) for row in self._rows(query if model is None else query.where(table.model == model))]
+        with self._database.read() as connection:
+            if _count(connection, schema.attempts) != len(self._attempts):
+                order = (table.model, table.prompt_id, table.seed, func.coalesce(table.created_at, ""), table.id)
+                rows = connection.execute(select(schema.attempts).order_by(*order))
+                self._attempts = [read_attempt(row) for row in rows]
+            found = self._attempts
+        return [attempt for attempt in found if model is None or attempt.model == model]
 
     def provenance(self) -> dict[str, Provenance]:
         """What files say of their origin, by sha256."""

@@ -205,6 +205,14 @@ class WatermarkTest:
     matches: int  # of `bits`
     p_value: float  # of as many matches in a picture without it, times the tests that were made
 
+    @property
+    def found(self) -> bool:
+        """Whether chance is ruled out, for all practical purposes."""
+        return self.p_value <= WATERMARK_ALPHA
+
+
+WATERMARK_ALPHA = 1e-6
+
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
@@ -213,12 +221,12 @@ class Provenance:
     sha256: str  # of the file
     state: ProvenanceState
     source_type: str | None = None  # the last word of an IPTC digital source type, such as trainedAlgorithmicMedia
-    source_in: str | None = None  # where that stands: "c2pa" (signed), "xmp" or "iptc" (anybody can write it)
+    source_in: str | None = None  # where that stands: "c2pa" (signed) or "xmp" (anybody can write it)
     signer: str | None = None  # as the certificate names itself: a name is not trust
     tool: str | None = None  # that made the file, as it says
     codes: tuple[str, ...] = ()  # what the validation complains of
     anchors: str | None = None  # sha256 of the trust anchors that it was checked against
-    watermarks: tuple[WatermarkTest, ...] | None = None  # None: not looked for, or not applicable
+    watermarks: tuple[WatermarkTest, ...] | None = None  # the most telling; None: not looked for, or not applicable
 
     @property
     def says_ai(self) -> bool:

@@ -36,6 +36,14 @@ COMMANDS = {
         "paragone.cli.agreement:agreement",
         "Say how well people and judges agree, with each other and with themselves.",
     ),
+    "provenance": (
+        "paragone.cli.provenance:provenance",
+        "Say where pictures and clips come from, by their C2PA manifest, metadata and watermark.",
+    ),
+    "safety": (
+        "paragone.cli.safety:safety",
+        "Flag unsafe samples with a classifier, and count what models refuse.",
+    ),
     "serve": ("paragone.cli.serve:serve", "Open the web UI: battle, leaderboard, gallery."),
     "import": (
         "paragone.cli.import_:import_",
