@@ -16,6 +16,7 @@ from paragone.data.errors import InputError
 from paragone.data.files import write_atomically
 
 SCHEMA = "paragone.clip-frames/1"
+FROZEN_SHARE = 0.9  # of steps that repeat a frame, from which on a clip stands still
 Numbers = tuple[float | None, ...]
 
 
@@ -27,6 +28,12 @@ class ClipFrames:
     series: Mapping[str, Numbers]  # None where nothing can be said
     marks: Mapping[str, tuple[bool, ...]]  # [T - 1]: steps at which something is the case
     loop_s: float | None = None  # after so long the clip begins again
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether nearly every frame repeats the one before, so far as that is known."""
+        repeats = self.marks.get("repeats", ())
+        return bool(repeats) and sum(repeats) >= FROZEN_SHARE * len(repeats)
 
     def save(self, path: Path) -> None:
         """Write it as JSON."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.signal import detrend
 
+from paragone.data.clip_frames import FROZEN_SHARE
 from paragone.metrics.clip_series import ClipSeries, shots
 from paragone.metrics.item_measures import ItemMeasure, ItemReport, Measured, Missing, Value, report_items
 from paragone.metrics.optical_flow import WORKING_PX
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from paragone.metrics.extractors.base import FeatureExtractor
 
 Array = NDArray[np.float64]
-FROZEN_SHARE = 0.9  # of steps that repeat a frame, from which on a clip stands still
 FROZEN = Missing("stand still, so that there is nothing to be consistent in")
 FLICKER_HZ = 2.0  # slower changes of brightness are light, not flicker
 DARKEST = 1 / 255  # mean luminance below which a clip is black

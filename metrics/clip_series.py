@@ -31,6 +31,7 @@ CUT_LEAST = 0.1  # … and a distance of histograms (0..1) that no slow change r
 CUT_LIKENESS = 0.5  # … and a correlation of thumbnails below it: a flash keeps the picture
 LOOP_SAME = 1.5 / 255  # mean difference of thumbnails that are the same moment again
 LOOP_SHARE = 0.9  # of moments that come again
+LOOP_LEAST = 4  # frames; what comes again sooner is a flicker
 LOOP_TRAVEL = 4.0  # how many times LOOP_SAME the thumbnails must differ in between
 
 
@@ -179,7 +180,7 @@ def _loop(thumbs: NDArray[np.float32], times: Array) -> float | None:
         if again.mean() >= LOOP_SHARE:
             travelled = float(np.abs(thumbs[:lag] - thumbs[0]).mean(1).max())
             if travelled > LOOP_TRAVEL * LOOP_SAME:
-                return float(times[lag] - times[0])
+                return float(times[lag] - times[0]) if lag >= LOOP_LEAST else None
     return None
 
 

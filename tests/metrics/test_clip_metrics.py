@@ -155,6 +155,7 @@ def test_a_loop_is_found_in_what_goes_elsewhere_in_between() -> None:
 
     assert loop(np.concatenate([pan(8, 6)] * 2)) == pytest.approx(8 / FPS)
     assert loop(np.concatenate([pan(5, 6)] * 3)) == pytest.approx(5 / FPS)
+    assert loop(flickering(12, 0.10)) is None
     assert loop(pan(12, 1)) is None
     assert loop(pan(12, 0)) is None
     assert loop(np.concatenate([pan(8, 6), pan(8, 6)[::-1]])) is None
