@@ -1,6 +1,5 @@
 // Clips in step with what was measured of their frames. Player comes from player.js. Text is only ever set as text.
 
-const SVG = "http://www.w3.org/2000/svg";
 const TALL = 44; // of a plot, px
 const WIDE = 1000; // of a plot, in its own units
 
@@ -11,8 +10,11 @@ function make(name, words, className) {
   return node;
 }
 
+// Shapes belong to the language of the empty drawing that clips.html has.
+let drawing = null;
+
 function shape(name, attributes, className) {
-  const node = document.createElementNS(SVG, name);
+  const node = document.createElementNS(drawing, name);
   for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
   if (className) node.setAttribute("class", className);
   return node;
@@ -88,6 +90,7 @@ class Wall {
   constructor(root) {
     this.root = root;
     this.running = true;
+    drawing = root.querySelector("svg").namespaceURI;
   }
 
   update(data) {
