@@ -17,8 +17,7 @@ from typing import Any
 from paragone.data.errors import InputError, NotComparable, TooFewSamples
 from paragone.data.images import OnError
 from paragone.data.progress import Progress, silent
-from paragone.data.records import MetricResult
-from paragone.metrics.compute import SCHEMA as RESULTS_SCHEMA
+from paragone.data.records import METRICS_SCHEMA, MetricResult
 from paragone.metrics.compute import extractor_for, measure
 from paragone.metrics.distributed import ALONE, Ranks
 from paragone.metrics.features import ExtractionOptions
@@ -118,9 +117,9 @@ def read_results(path: Path) -> list[MetricResult]:
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not a readable JSON file ({error})") from error
     schema = document.get("schema") if isinstance(document, dict) else None
-    if schema != RESULTS_SCHEMA:
+    if schema != METRICS_SCHEMA:
         raise InputError(
-            f"{path}: its schema is {schema!r}, wanted {RESULTS_SCHEMA!r}: a file of paragone metrics --json"
+            f"{path}: its schema is {schema!r}, wanted {METRICS_SCHEMA!r}: a file of paragone metrics --json"
         )
     try:
         results = [MetricResult(**result) for result in document["results"]]

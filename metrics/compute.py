@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from paragone.data.errors import UsageError
 from paragone.data.images import OnError
 from paragone.data.progress import Progress, silent
-from paragone.data.records import MetricResult
+from paragone.data.records import MetricResult, metrics_document
 from paragone.metrics.captions import (
     CLIP_SCORE,
     Captioned,
@@ -59,8 +59,6 @@ if TYPE_CHECKING:
     from paragone.metrics.extractors.base import FeatureExtractor
     from paragone.metrics.extractors.clip import Clip
 
-SCHEMA = "paragone.metrics/1"
-
 
 @dataclass(frozen=True, slots=True)
 class MetricsReport:
@@ -76,11 +74,7 @@ class MetricsReport:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document `paragone.metrics/1`."""
-        return {
-            "schema": SCHEMA,
-            "results": [result.to_dict() for result in self.results],
-            "warnings": list(self.warnings),
-        }
+        return metrics_document(self.results, self.warnings)
 
 
 def compute_metrics(

@@ -18,6 +18,7 @@ from paragone.metrics.estimates import Metric, Settings
 
 Draws = Literal["paragone", "torch-fidelity", "clean-fid", "torchmetrics", "dgm-eval", "stylegan3"]
 Splitting = Literal["paragone", "contiguous", "torch-fidelity", "torchmetrics", "dgm-eval"]
+TextRule = Literal["case", "spacing", "letters"]
 ClipVariant = Literal["hessel-2021", "torchmetrics"]
 Values = Mapping[str, Mapping[str, object]]  # metric → option → value
 
@@ -71,6 +72,13 @@ class ClipScoreSettings(Settings):
     """`variant`: weight and prefix of captions (paragone.metrics.alignment)."""
 
     variant: ClipVariant = "hessel-2021"
+
+
+@dataclass(frozen=True, slots=True)
+class TextSettings(Settings):
+    """`rule`: what is done to both texts before they are compared (paragone.data.ocr)."""
+
+    rule: TextRule = "case"
 
 
 # Read from: torch-fidelity 0.4.0 (metric_kid.py, metric_isc.py, defaults.py), clean-fid 0.1.35 (fid.py), torchmetrics

@@ -14,9 +14,10 @@ from PIL import Image, ImageDraw, ImageFont
 from sklearn.datasets import load_sample_image
 
 from paragone.data import InputError, MissingWeights, PluginError, Prompt, Status, UnreadableImage, UsageError, Winner
+from paragone.data.ocr import RULES, Tesseract, character_error_rate, quoted_text
 from paragone.judges import PreparingJudge
 from paragone.judges.audit_media import treat
-from paragone.judges.ocr import RULES, Tesseract, TextJudge, character_error_rate, tesseract_judge, wanted_text
+from paragone.judges.ocr import TextJudge, tesseract_judge
 from paragone.judges.scorers import (
     ScoreJudge,
     colourfulness,
@@ -142,9 +143,9 @@ def test_character_error_rate(read: str, wanted: str) -> None:
 
 
 def test_what_a_prompt_wants_written() -> None:
-    assert wanted_text(PROMPT) == "Open late"
-    assert wanted_text(Prompt("x", "“Café” above «à bientôt», 「東京」 below")) == "Café à bientôt 東京"
-    assert wanted_text(Prompt("x", "it's a dog's life")) == ""
+    assert quoted_text(PROMPT.text) == "Open late"
+    assert quoted_text("“Café” above «à bientôt», 「東京」 below") == "Café à bientôt 東京"
+    assert quoted_text("it's a dog's life") == ""
     with pytest.raises(InputError, match="no text is wanted"):
         character_error_rate("a", "")
 
