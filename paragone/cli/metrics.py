@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from paragone.cli.clip_options import ClipOptions, clip_options
 from paragone.cli.extraction import extraction_options_of_several, feature_cache
 
 CONTRIBUTIONS = "paragone.per-image/1"
@@ -28,11 +29,11 @@ if TYPE_CHECKING:
     "metric_names",
     multiple=True,
     metavar="NAME",
-    help="A metric to compute; repeat it for more. Of features: fd (also called fid), fd_infinity, kid, cmmd, mind, "
-    "vendi, inception_score, precision, recall, density, coverage, rarity; with --training also authenticity, "
-    "near_duplicates, c_t; with --prompts also clip_score. Of pixels: psnr, ssim, ms_ssim (pairs with REF), "
-    "colourfulness, sharpness, duplicates. "
-    "Without it: fd, kid, precision, recall, density, coverage, as far as the two sides allow.",
+    help="A metric to compute; repeat it for more. Of features: fd (also called fid, fvd), fd_infinity, kid (kvd), "
+    "cmmd, jedi, mind, vendi, inception_score, precision, recall, density, coverage, rarity; with --training also "
+    "authenticity, near_duplicates, c_t; with --prompts also clip_score. Of pixels: psnr, ssim, ms_ssim (pairs with "
+    "REF), colourfulness, sharpness, duplicates. Without it: fd, kid, precision, recall, density, coverage, and of "
+    "clips fd_infinity and jedi, as far as the two sides allow.",
 )
 @click.option(
     "--training", metavar="DIR", help="What the generator was trained on: for authenticity, near_duplicates, c_t."
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     help="Set an option of a metric, such as kid.subset_size=500; repeat it for more (docs/metrics.md).",
 )
 @extraction_options_of_several
+@clip_options
 @click.option("--cache", type=click.Path(path_type=Path), metavar="DIR", help="Keep features in this folder.")
 @click.option("--no-cache", is_flag=True, help="Keep no features. By default they go to $PARAGONE_HOME/features.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random subsets and splits.")
@@ -77,17 +79,18 @@ def metrics(
     batch_size: int,
     workers: int,
     on_error: Literal["raise", "skip"],
+    clips: ClipOptions,
     cache: Path | None,
     no_cache: bool,
     seed: int,
     per_image: Path | None,
     json_target: str | None,
 ) -> None:
-    """Compare generated images with a reference: FD, KID, precision, recall …
+    """Compare generated images or clips with a reference: FD, KID, FVD, precision, recall …
 
     GENERATED and REF are folders (read recursively), zip or tar files, .npz or .npy arrays of images, .txt lists of
-    paths, .parquet files of pictures, or .npz files of feature statistics. Under torchrun, all processes share the
-    work.
+    paths, .parquet files of pictures, or .npz files of feature statistics. Folders of videos or animations are clips:
+    their metrics are fvd, fvd_infinity, kvd, jedi and those of features. Under torchrun, all processes share the work.
     """
     from paragone.cli.output import check_writable, progress_bars, write_json
     from paragone.cli.tables import check_table, write_table
@@ -101,11 +104,12 @@ def metrics(
             check_table(per_image)
             folder = feature_cache(cache, no_cache=no_cache)
             settings = parse_settings(set_options)
+            reading = clips.reading(seed)
         report = compute_metrics(
             generated,
             reference,
             metrics=metric_names or None,
-            features=features,
+            features=features or None,
             weights=weights,
             protocol=protocol,
             training=training,
@@ -116,6 +120,7 @@ def metrics(
             workers=workers,
             cache=folder,
             on_error=on_error,
+            clips=reading,
             seed=seed,
             per_image=per_image is not None,
             ranks=ranks,
@@ -165,6 +170,12 @@ def _print_table(results: tuple[MetricResult, ...]) -> None:
     print_table(table)
     for result in results:
         stdout.print(f"[dim]{escape(result.signature)}[/dim]", soft_wrap=True)
+    for result in results:
+        if controls := result.details.get("controls"):
+            told = ", ".join(f"with frames {kind} {controls[kind]:.5g}" for kind in ("shuffled", "frozen"))
+            stdout.print(
+                f"controls of {result.metric}: the reference from itself ({controls['n']} clips) {told}", soft_wrap=True
+            )
 
 
 def _print_warnings(warnings: tuple[str, ...]) -> None:
