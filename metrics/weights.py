@@ -139,13 +139,15 @@ def find_weights(known: KnownWeights, explicit: Path | None = None) -> FoundWeig
     return FoundWeights(path, digest, digest == known.sha256)
 
 
-def named_weights(explicit: Path | None, *, extractor: str) -> FoundWeights:
+def named_weights(
+    explicit: Path | None, *, extractor: str, wanted: str = "a file of weights", instead: str = "gist"
+) -> FoundWeights:
     """The file at `explicit`, of a network whose files' digests are not recorded; raises `MissingWeights`."""
     if explicit is None or not explicit.is_file():
         found = "none is named" if explicit is None else f"no such file: {explicit}"
         raise MissingWeights(
-            f"the extractor {extractor} needs a file of weights, and {found}; name one with --weights FILE, or use "
-            "--features gist, which needs none"
+            f"the extractor {extractor} needs {wanted}, and {found}; name one with --weights FILE, or use "
+            f"--features {instead}, which needs none"
         )
     return FoundWeights(explicit, file_digest(explicit), known=False)
 

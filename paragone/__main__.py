@@ -19,7 +19,7 @@ COMMANDS = {
     "demo": ("paragone.cli.demo:demo", "Run the whole loop on real digits, offline: train, measure, judge, rank."),
     "metrics": (
         "paragone.cli.metrics:metrics",
-        "Compare generated images with a reference: FD, KID, precision, recall …",
+        "Compare generated images or clips with a reference: FD, KID, FVD, precision, recall …",
     ),
     "compare": (
         "paragone.cli.compare:compare",

@@ -57,6 +57,7 @@ def _plan_clips(
 ) -> Callable[[Progress], ItemReport]:
     from paragone.cli.extraction import feature_cache
     from paragone.data.clip_frames import clip_frames_file
+    from paragone.data.clip_sampling import parse_rate
     from paragone.data.files import file_digest
     from paragone.data.project import Project
     from paragone.metrics.settings import check_used
@@ -66,7 +67,7 @@ def _plan_clips(
         check_used(settings, dict.fromkeys(names))
     if len(options["features"]) > 1:
         raise UsageError("--features: subject_drift is in one extractor's features; name one")
-    keep, source = options["keep_frames"], Path(generated)
+    keep, source, rate = options["keep_frames"], Path(generated), options["frame_rate"]
     if keep is not None:
         Project.open(keep)
         if not (source.is_dir() or source.is_file()) or source.suffix.lower() in (".zip", ".tar", ".npy", ".npz"):
@@ -74,10 +75,10 @@ def _plan_clips(
     request = check_clips(
         generated,
         metrics=names,
-        features=options["features"][0],
+        features=(options["features"] or ("gist",))[0],
         weights=options["weights"],
         device=options["device"],
-        frame_rate=options["frame_rate"],
+        frame_rate=None if rate is None else parse_rate(rate, "--frame-rate"),
         cache=feature_cache(options["cache"], no_cache=options["no_cache"]),
         on_error=options["on_error"],
     )
@@ -101,7 +102,7 @@ def _plan_edits(generated: str, options: Mapping[str, Any]) -> Callable[[Progres
             option = "--set" if name == "set_options" else f"--{name.replace('_', '-')}"
             raise UsageError(f"{option}: does nothing for edits; leave it out")
     clips = [name for name in options["features"] if name.partition(":")[0] == "clip"]
-    if len(clips) > 1 or (options["features"] != ("gist",) and not clips):
+    if len(clips) > 1 or (options["features"] not in ((), ("gist",)) and not clips):
         raise UsageError("--features: directional_similarity is by one CLIP; write --features clip:MODEL")
     request = check_edits(
         _edits(generated, options["prompts"]),

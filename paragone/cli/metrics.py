@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from paragone.cli.clip_options import ClipOptions, clip_options
 from paragone.cli.extraction import extraction_options_of_several, feature_cache
 from paragone.data.records import metrics_document
 
@@ -18,24 +18,6 @@ if TYPE_CHECKING:
     from paragone.data.records import MetricResult
     from paragone.metrics.compute import MetricsReport
     from paragone.metrics.item_measures import ItemReport
-
-
-class _FrameRate(click.ParamType[Fraction]):
-    """A positive rate, exact: NTSC's 24000/1001 is no decimal number."""
-
-    name = "rate"
-
-    def convert(self, value: str | Fraction, param: click.Parameter | None, ctx: click.Context | None) -> Fraction:
-        try:
-            rate = Fraction(value)
-        except (ValueError, ZeroDivisionError):
-            self.fail(f"{value!r} is no rate; write 24, 23.976 or 24000/1001", param, ctx)
-        if rate <= 0:
-            self.fail(f"{value!r}: a rate is more than 0", param, ctx)
-        return rate
-
-
-FRAME_RATE = _FrameRate()
 
 
 @click.command()
@@ -50,12 +32,12 @@ FRAME_RATE = _FrameRate()
     "metric_names",
     multiple=True,
     metavar="NAME",
-    help="A metric to compute; repeat it for more. Of features: fd (also called fid), fd_infinity, kid, cmmd, mind, "
-    "vendi, inception_score, precision, recall, density, coverage, rarity; with --training also authenticity, "
-    "near_duplicates, c_t; with --prompts also clip_score. Of pixels: psnr, ssim, ms_ssim (pairs with REF), "
-    "colourfulness, sharpness, duplicates. Of text in pictures, with --prompts: cer, wer, text_exact. Of edits: "
-    "docs/editing.md; of clips: docs/video-measures.md. "
-    "Without it: fd, kid, precision, recall, density, coverage, as far as the two sides allow.",
+    help="A metric to compute; repeat it for more. Of features: fd (also called fid, fvd), fd_infinity, kid (kvd), "
+    "cmmd, jedi, mind, vendi, inception_score, precision, recall, density, coverage, rarity; with --training also "
+    "authenticity, near_duplicates, c_t; with --prompts also clip_score. Of pixels: psnr, ssim, ms_ssim (pairs with "
+    "REF), colourfulness, sharpness, duplicates. Of text in pictures, with --prompts: cer, wer, text_exact. Of edits: "
+    "docs/editing.md; of single clips: docs/video-measures.md. Without it: fd, kid, precision, recall, density, "
+    "coverage, and of clips fd_infinity and jedi, as far as the two sides allow.",
 )
 @click.option(
     "--training", metavar="DIR", help="What the generator was trained on: for authenticity, near_duplicates, c_t."
@@ -75,6 +57,7 @@ FRAME_RATE = _FrameRate()
     help="Set an option of a metric, such as kid.subset_size=500; repeat it for more (docs/metrics.md).",
 )
 @extraction_options_of_several
+@clip_options
 @click.option("--cache", type=click.Path(path_type=Path), metavar="DIR", help="Keep features in this folder.")
 @click.option("--no-cache", is_flag=True, help="Keep no features. By default they go to $PARAGONE_HOME/features.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random subsets and splits.")
@@ -84,12 +67,6 @@ FRAME_RATE = _FrameRate()
     metavar="FILE",
     help="Write what each generated picture contributes to fd, greatest first, to FILE (.csv, .json or .parquet). "
     "Needs more pictures than feature dimensions on both sides. With clip_score: each picture's score.",
-)
-@click.option(
-    "--frame-rate",
-    type=FRAME_RATE,
-    metavar="RATE",
-    help="Frames a second of clips that do not say it, such as folders of pictures: 24, 23.976 or 24000/1001.",
 )
 @click.option(
     "--keep-frames",
@@ -124,21 +101,22 @@ def metrics(
     batch_size: int,
     workers: int,
     on_error: Literal["raise", "skip"],
+    clips: ClipOptions,
     cache: Path | None,
     no_cache: bool,
     seed: int,
     per_image: Path | None,
-    frame_rate: Fraction | None,
     keep_frames: Path | None,
     lpips: tuple[Path, ...],
     ocr: str | None,
     json_target: str | None,
 ) -> None:
-    """Compare generated images with a reference: FD, KID, precision, recall …
+    """Compare generated images or clips with a reference: FD, KID, FVD, precision, recall …
 
     GENERATED and REF are folders (read recursively), zip or tar files, .npz or .npy arrays of images, .txt lists of
-    paths, .parquet files of pictures, or .npz files of feature statistics. Under torchrun, all processes share the
-    work. A .csv or .jsonl table of edits gives measures of edits (docs/editing.md).
+    paths, .parquet files of pictures, or .npz files of feature statistics. Folders of videos or animations are clips:
+    their metrics are fvd, fvd_infinity, kvd, jedi, those of features and those of single clips. A .csv or .jsonl table
+    of edits gives measures of edits (docs/editing.md). Under torchrun, all processes share the work.
     """
     from paragone.cli.item_metrics import plan_items
     from paragone.cli.output import check_writable, progress_bars, write_json
@@ -154,13 +132,16 @@ def metrics(
             folder = feature_cache(cache, no_cache=no_cache)
             settings = parse_settings(set_options)
             plan, left = plan_items(generated, click.get_current_context().params, settings)
+            if plan is not None and not left:
+                clips.refuse_unused()
+            reading = clips.reading(seed)
         report = None
         if plan is None or left:
             report = compute_metrics(
                 generated,
                 reference,
                 metrics=left or None,
-                features=features,
+                features=features or None,
                 weights=weights,
                 protocol=protocol,
                 training=training,
@@ -171,6 +152,7 @@ def metrics(
                 workers=workers,
                 cache=folder,
                 on_error=on_error,
+                clips=reading,
                 seed=seed,
                 per_image=per_image is not None and (plan is None or not PER_PICTURE.isdisjoint(left)),
                 ranks=ranks,
@@ -232,6 +214,12 @@ def _print_table(results: tuple[MetricResult, ...]) -> None:
     print_table(table)
     for result in results:
         stdout.print(f"[dim]{escape(result.signature)}[/dim]", soft_wrap=True)
+    for result in results:
+        if controls := result.details.get("controls"):
+            told = ", ".join(f"with frames {kind} {controls[kind]:.5g}" for kind in ("shuffled", "frozen"))
+            stdout.print(
+                f"controls of {result.metric}: the reference from itself ({controls['n']} clips) {told}", soft_wrap=True
+            )
 
 
 def _print_warnings(warnings: tuple[str, ...]) -> None:
