@@ -173,7 +173,7 @@ def read_manifest(content: bytes) -> list[Row]:
 
 
 def read_prompts(content: bytes) -> list[Prompt]:
-    """Prompts from a table with the columns id and text, and where wanted task, tags (with ; between), source and mask."""
+    """Prompts from a table with the columns id, text and, where wanted, task, tags (with ; between), source, mask."""
     prompts = []
     for number, cells in _table(content, "prompts.csv", PROMPT_COLUMNS[:2], PROMPT_COLUMNS[2:]):
         task = cells.get("task") or str(Task.TEXT_TO_IMAGE)

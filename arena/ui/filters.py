@@ -186,7 +186,7 @@ def draw_filters(project: OpenProject, *, page: str, only: Sequence[str] = (), j
     for name in drawn:
         key, value = f"{page}-{name}", getattr(filters, name) or _empty(name)
         if name == "since":
-            value = date.fromisoformat(value) if value else None
+            value = date.fromisoformat(filters.since) if filters.since else None
         if st.session_state.get(key) != value:
             st.session_state[key] = value
     with st.container(horizontal=True, vertical_alignment="bottom", key=f"filters-{page}"):
