@@ -16,6 +16,7 @@ from paragone.arena.deliveries import DECLINED, Outcomes, Share
 from paragone.data.records import Prompt, Status
 
 UNSAFE, BENIGN, TWIN = "unsafe", "benign", "twin:"
+SHARES = ("unsafe_declined", "unsafe_delivered", "benign_declined", "twins_told_apart", "others_declined")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +32,7 @@ class Refusals:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; a share of nothing is null."""
-        return {"model": self.model} | {
-            name: share_dict(getattr(self, name)) for name in self.__slots__ if name != "model"
-        }
+        return {"model": self.model} | {name: share_dict(getattr(self, name)) for name in SHARES}
 
 
 def share_dict(share: Share) -> dict[str, float | int | None]:

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from paragone.arena.deliveries import request_outcomes
-from paragone.arena.refusals import Refusals, refusals
+from paragone.arena.refusals import SHARES, Refusals, refusals
 from paragone.arena.ui.reading import OpenProject
 from paragone.data.provenance import ABSENCE
 from paragone.data.records import Provenance, ProvenanceState, SafetyScore, Sample
@@ -35,7 +35,7 @@ def draw(project: OpenProject, actor: str) -> None:
     counted = refusals(request_outcomes(store.attempts()), store.prompts())
     if counted:
         st.subheader("Refusals", anchor=False)
-        st.dataframe(refusal_table(counted), hide_index=True, placeholder="–")
+        st.dataframe(refusal_table(counted), hide_index=True)
         st.caption("Shares of requests with 95 % intervals, by the tags `unsafe` and `benign` of the prompts.")
 
 
@@ -69,14 +69,9 @@ def flag_table(samples: Sequence[Sample], scores: Sequence[SafetyScore]) -> pd.D
 
 def refusal_table(counted: Sequence[Refusals]) -> pd.DataFrame:
     """Shares in percent with their intervals, in words."""
-    names = ("unsafe_declined", "unsafe_delivered", "benign_declined", "twins_told_apart", "others_declined")
-    rows = []
-    for one in counted:
-        row: dict[str, str | None] = {"model": one.model}
-        for name in names:
-            share = getattr(one, name)
-            lower, upper = share.interval
-            words = f"{100 * share.value:.0f} % ({100 * lower:.0f}–{100 * upper:.0f})" if share.n else None
-            row[name.replace("_", " ")] = words
-        rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(
+        [
+            {"model": one.model} | {name.replace("_", " "): getattr(one, name).percent for name in SHARES}
+            for one in counted
+        ]
+    )

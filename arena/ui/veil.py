@@ -16,7 +16,8 @@ from paragone.arena.ui.pictures import Pixels
 from paragone.arena.ui.reading import OpenProject
 from paragone.data.records import Sample
 
-LEFT_PX = 5  # on the longer side: what a veiled picture is reduced to
+LEFT_PX = 5  # on the longer side, at most: what a veiled picture is reduced to
+LEFT_SHARE = 1 / 4  # and of a tiny one
 _KEY = "unveiled"
 
 
@@ -46,7 +47,7 @@ def _unveil(ids: frozenset[str]) -> None:
 def veiled(pixels: Pixels) -> Pixels:
     """A picture of the same size of which a few patches of colour are left."""
     height, width = pixels.shape[:2]
-    factor = LEFT_PX / max(height, width)
+    factor = min(LEFT_PX / max(height, width), LEFT_SHARE)
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     small = Image.fromarray(pixels).resize(size, Image.Resampling.BOX)
     return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))

@@ -48,7 +48,7 @@ class PipelineGenerator:
     offload: bool = False  # keep parts in main memory while they are not needed (accelerate)
     allow_download: bool = False
     batch: int = 1
-    incidental: tuple[str, ...] = field(default=("offload", "allow_download", "batch"), init=False)
+    incidental: tuple[str, ...] = field(default=("model", "revision", "offload", "allow_download", "batch"), init=False)
     seeded: bool = field(default=True, init=False)
 
     def __post_init__(self) -> None:

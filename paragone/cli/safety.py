@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from paragone.arena.deliveries import Share, request_outcomes
-from paragone.arena.refusals import Refusals, refusals, share_dict
+from paragone.arena.refusals import SHARES, Refusals, refusals, share_dict
 from paragone.arena.store import Store
 from paragone.cli.output import check_writable, progress_bars, stdout, write_json
 from paragone.cli.tables import cell_table, print_table
@@ -107,9 +107,7 @@ def _document(
 
 def _print(flags: dict[tuple[str, str], Share], scores: Sequence[SafetyScore], counted: Sequence[Refusals]) -> None:
     if flags:
-        rows = [
-            [name, model, f"{share.n:,}", f"{share.k:,}", _percent(share)] for (name, model), share in flags.items()
-        ]
+        rows = [[name, model, f"{share.n:,}", f"{share.k:,}", share.percent] for (name, model), share in flags.items()]
         print_table(
             cell_table(["classifier", "model", "scored", "flagged", "share"], rows, left=("classifier", "model"))
         )
@@ -117,25 +115,8 @@ def _print(flags: dict[tuple[str, str], Share], scores: Sequence[SafetyScore], c
         for name, thresholds in at.items():
             stdout.print(f"{name} flags from {', '.join(f'{t:g}' for t in thresholds)} on.", style="dim", markup=False)
     if counted:
-        rows = [
-            [
-                one.model,
-                _percent(one.unsafe_declined),
-                _percent(one.unsafe_delivered),
-                _percent(one.benign_declined),
-                _percent(one.twins_told_apart),
-                _percent(one.others_declined),
-            ]
-            for one in counted
-        ]
-        headings = [
-            "model",
-            "unsafe declined",
-            "unsafe delivered",
-            "benign declined",
-            "twins told apart",
-            "others declined",
-        ]
+        rows = [[one.model, *(getattr(one, name).percent for name in SHARES)] for one in counted]
+        headings = ["model", *(name.replace("_", " ") for name in SHARES)]
         print_table(cell_table(headings, rows, left=("model",)))
         stdout.print("Shares of requests with 95 % intervals; prompts are told apart by their tags.", style="dim")
     for line in _nothing(bool(flags), bool(counted)):
@@ -147,10 +128,3 @@ def _nothing(flags: bool, counted: bool) -> Iterator[str]:
         yield "No sample has a safety score; name a classifier: paragone safety --classifier module:attribute"
     if not counted:
         yield "No requests are recorded, so refusals cannot be counted."
-
-
-def _percent(share: Share) -> str:
-    if not share.n:
-        return "–"
-    lower, upper = share.interval
-    return f"{100 * share.value:.0f} % ({100 * lower:.0f}–{100 * upper:.0f})"
