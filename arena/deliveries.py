@@ -53,6 +53,14 @@ class Share:
         lower, upper = wilson(np.array([self.value]), np.array([float(self.n)]))
         return float(lower[0]), float(upper[0])
 
+    @property
+    def percent(self) -> str:
+        """In words, `13 % (5–30)`; "–" where nothing was asked."""
+        if not self.n:
+            return "–"
+        lower, upper = self.interval
+        return f"{100 * self.value:.0f} % ({100 * lower:.0f}–{100 * upper:.0f})"
+
 
 @dataclass(frozen=True, slots=True)
 class RefusalDifference:
@@ -87,7 +95,7 @@ def request_outcomes(attempts: Iterable[Attempt]) -> Outcomes:
 
 
 def request_table(outcomes: Outcomes) -> pd.DataFrame:
-    """One row a model (index) with `REQUEST_COLUMNS`; `delivered` is a share, `n_failed` are errors and timeouts."""
+    """One row a model (index) with `REQUEST_COLUMNS`; `n_failed` are neither delivered nor declined."""
     rows = {}
     for model, requests in outcomes.items():
         ended = list(requests.values())

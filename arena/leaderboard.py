@@ -162,10 +162,10 @@ def _bad_shares(counts: pd.DataFrame) -> dict[str, float]:
     """The share of each model's votes that called both sides bad."""
     votes: dict[str, int] = {}
     bad: dict[str, int] = {}
-    for row in counts.itertuples(index=False):
-        for model in (str(row.model_a), str(row.model_b)):
-            votes[model] = votes.get(model, 0) + int(row.count)
-            bad[model] = bad.get(model, 0) + (int(row.count) if row.winner == Winner.BOTH_BAD else 0)
+    for row in counts.to_dict("records"):
+        for model in (row["model_a"], row["model_b"]):
+            votes[model] = votes.get(model, 0) + row["count"]
+            bad[model] = bad.get(model, 0) + row["count"] * (row["winner"] == Winner.BOTH_BAD)
     return {model: bad[model] / n for model, n in votes.items()}
 
 
@@ -281,8 +281,8 @@ def build_leaderboard(
         frame[column] = pd.array([getattr(card, column) or None for card in known], dtype="str")
     frame["open_weights"] = pd.array([card.open_weights for card in known], dtype="boolean")
     frame["parameters"] = pd.array([card.parameters for card in known], dtype="Int64")
-    for table, columns in ((requests, REQUEST_COLUMNS), (costs, COST_COLUMNS)):
-        for column in columns:
+    for table, names in ((requests, REQUEST_COLUMNS), (costs, COST_COLUMNS)):
+        for column in names:
             amounts = table[column].to_dict() if table is not None else {}
             frame[column] = [float(amounts.get(model, math.nan)) for model in frame["model"]]
     frame = frame.astype(dict.fromkeys(COUNTS, "Int64"))

@@ -71,7 +71,8 @@ class Move:
 def trajectory(start: ArrayLike, velocity: ArrayLike, n_frames: int = N_FRAMES) -> NDArray[np.int64]:
     """[T, 2] places of a corner that starts in 0..8 and is reflected where it would leave that range."""
     straight = np.asarray(start) + np.arange(n_frames)[:, None] * np.asarray(velocity)
-    return ROOM_PX - abs(straight % (2 * ROOM_PX) - ROOM_PX)
+    places: NDArray[np.int64] = ROOM_PX - abs(straight % (2 * ROOM_PX) - ROOM_PX)
+    return places
 
 
 def render(image: NDArray[np.uint8], places: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -94,6 +95,19 @@ def draw_moves(digits: Digits, *, seed: int) -> list[Move]:
             for image, (row, column), direction in zip(images, starts, DIRECTIONS, strict=False)
         ]
     return moves
+
+
+def random_clips(digits: Digits, n: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """`n` clips [N, 16, 16, 16] of random digits, and their directions [N] by their places in `DIRECTIONS`."""
+    velocities = np.array(list(DIRECTIONS.values()))
+    directions = rng.integers(len(velocities), size=n)
+    starts = rng.integers(0, ROOM_PX + 1, size=(n, 2))
+    images = digits.images[rng.integers(len(digits), size=n)]
+    clips = [
+        render(image, trajectory(start, velocity))
+        for image, start, velocity in zip(images, starts, velocities[directions], strict=True)
+    ]
+    return np.stack(clips), directions
 
 
 def prompt_direction(prompt: Prompt) -> int:

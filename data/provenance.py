@@ -37,6 +37,7 @@ _STATES = {
     "Invalid": ProvenanceState.INVALID,
 }
 LONGEST = 200  # characters of a name
+Source = tuple[str | None, str | None]  # a source type, and where it stands
 MOST_CODES = 20
 
 
@@ -60,7 +61,7 @@ class ProvenanceReader:
     def read(self, content: bytes) -> Provenance:
         """What one file says; a file that nobody can read says nothing, and its state tells so."""
         sha256, found = hashlib.sha256(content).hexdigest(), embedded(content)
-        bare = (found.source_type, "xmp") if found.source_type else (None, None)
+        bare: Source = (found.source_type, "xmp") if found.source_type else (None, None)
         if found.mime is not None and not found.c2pa:
             if found.remote is None:
                 return Provenance(sha256, ProvenanceState.ABSENT, *bare)
@@ -69,9 +70,7 @@ class ProvenanceReader:
             return Provenance(sha256, ProvenanceState.NOT_CHECKED, *bare)
         return self._verified(content, sha256, found.mime, bare)
 
-    def _verified(
-        self, content: bytes, sha256: str, mime: str | None, bare: tuple[str | None, str | None]
-    ) -> Provenance:
+    def _verified(self, content: bytes, sha256: str, mime: str | None, bare: Source) -> Provenance:
         from c2pa import C2paError, Reader
 
         try:
@@ -86,7 +85,7 @@ class ProvenanceReader:
             return Provenance(sha256, ProvenanceState.UNREADABLE, *bare, codes=(_short(str(error)),))
         return self._told(document, sha256, bare)
 
-    def _told(self, document: dict[str, Any], sha256: str, bare: tuple[str | None, str | None]) -> Provenance:
+    def _told(self, document: dict[str, Any], sha256: str, bare: Source) -> Provenance:
         manifests = document.get("manifests") or {}
         active = manifests.get(document.get("active_manifest")) or {}
         others = [manifest for manifest in manifests.values() if manifest is not active]

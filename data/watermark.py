@@ -97,7 +97,8 @@ def _beta(matches: NDArray[np.int64], n: int) -> tuple[float, float]:
 
 def is_applicable(pixels: NDArray[np.uint8]) -> bool:
     """Whether a picture [H, W, 3] is large enough to hold a payload."""
-    return pixels.shape[0] * pixels.shape[1] > SMALLEST_AREA
+    height, width = pixels.shape[:2]
+    return int(height) * int(width) > SMALLEST_AREA
 
 
 def watermark_tests(pixels: NDArray[np.uint8], *, null: Null | None = None) -> tuple[WatermarkTest, ...] | None:
@@ -159,7 +160,7 @@ def _blocks(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     columns = HALF * u[0::2] + HALF * u[1::2]
     band = HALF * columns[:, 0::2] + HALF * columns[:, 1::2]
     rows, across = band.shape[0] // BLOCK, band.shape[1] // BLOCK
-    tiles = band[: rows * BLOCK, : across * BLOCK].reshape(rows, BLOCK, across, BLOCK)
+    tiles: NDArray[np.float64] = band[: rows * BLOCK, : across * BLOCK].reshape(rows, BLOCK, across, BLOCK)
     return tiles.swapaxes(1, 2).reshape(-1, BLOCK, BLOCK)
 
 
@@ -168,7 +169,8 @@ def _chroma(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     red, green, blue = (pixels[:, :, k].astype(np.int32) for k in range(3))
     half = 1 << 13
     luma = (4899 * red + 9617 * green + 1868 * blue + half) >> 14
-    return np.clip((8061 * (blue - luma) + (128 << 14) + half) >> 14, 0, 255).astype(np.float64)
+    chroma = (8061 * (blue - luma) + (128 << 14) + half) >> 14
+    return np.asarray(np.clip(chroma, 0, 255), np.float64)
 
 
 def _dct(blocks: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -80,14 +80,16 @@ def search(place: DeltaGenerator, label: str, *, name: str, page: str, placehold
     return text or ""
 
 
-def day(label: str, *, name: str, page: str, help: str | None = None, width: int = 170) -> str | None:
+def day(
+    place: DeltaGenerator, label: str, *, name: str, page: str, help: str | None = None, width: int = 170
+) -> str | None:
     """A day that stands in the address as 2026-01-31; None where it names none."""
     key = f"{page}-{name}"
     given = st.query_params.get(name, "")
     chosen = date.fromisoformat(given) if is_day(given) else None
     if st.session_state.get(key, "") != chosen:
         st.session_state[key] = chosen
-    picked: date | None = st.date_input(
+    picked: date | None = place.date_input(
         label, None, key=key, on_change=_write, args=(key, name, ""), help=help, width=width
     )
     return None if picked is None else picked.isoformat()

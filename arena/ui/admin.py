@@ -185,7 +185,7 @@ def _prices(project: OpenProject) -> None:
 
 def _prompts(project: OpenProject) -> None:
     known = {prompt.id for prompt in project.store.prompts()}
-    st.caption(f"{len(known):,} prompts. Text, task and source of a prompt stay as they are; tags can be changed.")
+    st.caption(f"{len(known):,} prompts. Only the tags of a prompt can be changed.")
     with st.form("prompt", border=False):
         left, right = st.columns(2)
         name = left.text_input("Id", max_chars=NAME_LENGTH, help="short and lasting: votes and samples name it")
@@ -194,11 +194,16 @@ def _prompts(project: OpenProject) -> None:
         tags = left.text_input("Tags", help="with ; between them", max_chars=NAME_LENGTH)
         about = "the input picture's path, for editing and image-to-video"
         source = right.text_input("Source", help=about, max_chars=NAME_LENGTH)
+        about = "the path of a picture of which white may change, for editing"
+        mask = right.text_input("Mask", help=about, max_chars=NAME_LENGTH)
         if st.form_submit_button("Save", type="primary"):
-            name, text, source = ((typed or "").strip() for typed in (name, text, source))
-            _store_prompts(project, [Prompt(name, text, Task(task), split_tags(tags or ""), source or None)])
+            name, text, source, mask = ((typed or "").strip() for typed in (name, text, source, mask))
+            asked = Prompt(name, text, Task(task), split_tags(tags or ""), source or None, mask or None)
+            _store_prompts(project, [asked])
     st.subheader("Many at once", anchor=False)
-    st.caption("A CSV in UTF-8 with the columns id and text; where wanted task, tags (with ; between them), source.")
+    st.caption(
+        "A CSV in UTF-8 with the columns id and text; where wanted task, tags (with ; between them), source, mask."
+    )
     table = st.file_uploader("Table of prompts", type="csv", max_upload_size=UPLOAD_MB, key="prompt-table")
     if table is not None and st.button("Store these prompts", type="primary"):
         try:

@@ -186,9 +186,9 @@ def _draw_table(board: Leaderboard, seen: pd.DataFrame) -> None:
         table = table.drop(columns="standing")
     frame = seen.assign(
         parameters=seen["parameters"].astype("Float64") / 1e9,
-        report_url=[url if isinstance(url, str) and REPORT.fullmatch(url) else None for url in seen["report_url"]],
+        report_url=pd.array([_report(url) for url in seen["report_url"]], dtype="str"),
         delivered=100 * seen["delivered"],
-        delivered_range=[_percent(row) for row in seen.to_dict("records")],
+        delivered_range=pd.array([_percent(row) for row in seen.to_dict("records")], dtype="str"),
     )
     about = ("licence", "open_weights", "provider", "version", "family", "space", "text_encoder", "parameters")
     extra = [
@@ -210,6 +210,10 @@ def _draw_table(board: Leaderboard, seen: pd.DataFrame) -> None:
 def _interval(row: Mapping[Any, Any]) -> str | None:
     lower, upper = row["rating_lower"], row["rating_upper"]
     return None if is_missing(lower) else f"{lower:.0f} – {upper:.0f}"
+
+
+def _report(url: object) -> str | None:
+    return url if isinstance(url, str) and REPORT.fullmatch(url) else None
 
 
 def _percent(row: Mapping[Any, Any]) -> str | None:

@@ -19,6 +19,7 @@ from paragone.arena.leaderboard import COUNTS, is_missing
 from paragone.arena.pairs import wilson
 from paragone.arena.ratings import Ratings
 from paragone.arena.stopping import SequentialTest, e_process, scores_against
+from paragone.arena.ui import veil
 from paragone.arena.ui.board import INK, PAID, PRICES, REQUESTS, open_board, show_refusals
 from paragone.arena.ui.filters import draw_filters, voters_of
 from paragone.arena.ui.pictures import contact_sheet, read_sample_picture, to_png
@@ -311,10 +312,12 @@ def _draw_samples(project: OpenProject, a: str, b: str) -> None:
 
 
 def _draw_pair(project: OpenProject, one: Sample, other: Sample) -> None:
+    behind = veil.hidden(project, (one, other))
     try:
-        st.image(_pair(str(project.folder), one, other), alt=f"Both models, seed {one.seed}", width="stretch")
+        st.image(_pair(str(project.folder), one, other, behind), alt=f"Both models, seed {one.seed}", width="stretch")
     except UnreadableImage:  # which names files of the server
         st.text("These pictures cannot be shown.")
+    veil.draw_button(behind, key=f"compare-{one.id}-{other.id}")
     st.caption(f"seed {one.seed}")
 
 
@@ -328,6 +331,7 @@ def _seed_label(pairs: list[tuple[Sample, Sample]], page: int) -> str:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _pair(folder: str, one: Sample, other: Sample) -> bytes:
-    pictures = [read_sample_picture(Path(folder), sample) for sample in (one, other)]
+def _pair(folder: str, one: Sample, other: Sample, behind: frozenset[str]) -> bytes:
+    read = ((sample, read_sample_picture(Path(folder), sample)) for sample in (one, other))
+    pictures = [veil.veiled(picture) if sample.id in behind else picture for sample, picture in read]
     return to_png(contact_sheet(pictures, columns=2))

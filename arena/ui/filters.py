@@ -22,7 +22,8 @@ LABELS: dict[str, str] = {"human": "People", "judge": "Judges", "joint": "Joint"
 METHOD_LABELS = {"bradley-terry": "Bradley-Terry", "davidson": "Davidson", "elo": "Elo"}
 EVERYTHING = "all votes"
 WORDS = ("licence", "family", "space")  # facts of a card that are chosen from a list
-ROWS = ("q", "open", *WORDS, "since", "size", "votes")  # filters that say which rows are seen
+ROWS = ("q", "open", "licence", "votes")  # filters that say which rows are seen …
+CARD_ROWS = ("family", "space", "since", "size")  # … and those that are needed less often
 MOST_VOTES = 10**9
 SEARCH_LENGTH = 200  # characters
 SHOWN_LENGTH = 60  # of a bad value, in its note
@@ -92,6 +93,11 @@ class Choices:
     spaces: tuple[str, ...] = ()
     dated: bool = False  # whether any model has a day of release
     sized: bool = False  # whether any has a number of parameters
+
+    @property
+    def of_cards(self) -> bool:
+        """Whether cards say anything that `CARD_ROWS` could choose by."""
+        return bool(self.families or self.spaces or self.dated or self.sized)
 
     @classmethod
     def of(cls, project: OpenProject, *, joint: bool = True) -> Choices:
@@ -180,13 +186,17 @@ def draw_filters(project: OpenProject, *, page: str, only: Sequence[str] = (), j
     for name in drawn:
         key, value = f"{page}-{name}", getattr(filters, name) or _empty(name)
         if name == "since":
-            value = date.fromisoformat(value) if value else None
+            value = date.fromisoformat(filters.since) if filters.since else None
         if st.session_state.get(key) != value:
             st.session_state[key] = value
     with st.container(horizontal=True, vertical_alignment="bottom", key=f"filters-{page}"):
         _draw_votes(choices, filters, page, drawn, changed)
     if rows := [name for name in ROWS if name in drawn]:
         with st.container(horizontal=True, vertical_alignment="bottom", key=f"rows-{page}"):
+            _draw_rows(choices, page, rows, changed)
+    if (rows := [name for name in CARD_ROWS if name in drawn]) and choices.of_cards:
+        used = any(getattr(filters, name) for name in rows)
+        with st.expander("More filters", expanded=used), st.container(horizontal=True, vertical_alignment="bottom"):
             _draw_rows(choices, page, rows, changed)
     for note in notes:
         st.text(note)
@@ -274,7 +284,7 @@ def _draw_rows(choices: Choices, page: str, rows: Sequence[str], changed: Callab
         )
     if "size" in rows and choices.sized:
         st.number_input(
-            "Parameters, up to 10⁶",
+            "Millions of parameters, at most",
             min_value=0,
             max_value=MOST_VOTES - 1,
             step=1000,
@@ -282,7 +292,7 @@ def _draw_rows(choices: Choices, page: str, rows: Sequence[str], changed: Callab
             on_change=changed,
             args=("size",),
             width=170,
-            help="Millions; 0 for any. A model whose size is not known is not small.",
+            help="0 for any. A model whose size is not known is not small.",
         )
     if "votes" in rows:
         st.number_input(

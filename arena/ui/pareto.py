@@ -23,9 +23,10 @@ COSTS = {
 def show(project: OpenProject) -> None:
     """Draw the page."""
     filters = draw_filters(project, page="pareto", only=("voters", "method", "category", "open"))
-    on = None
+    on, choose = None, st.container(horizontal=True, vertical_alignment="bottom")
     if project.prices():
-        on = day("Prices on", name="on", page="pareto", help="List prices as they were on a day; today, without one.")
+        about = "List prices as they were on a day; today, without one."
+        on = day(choose, "Prices on", name="on", page="pareto", help=about)
     board = open_board(project, filters, day=on)
     if board is None:
         return
@@ -37,7 +38,8 @@ def show(project: OpenProject) -> None:
             icon=":material/payments:",
         )
         return
-    cost = segments("Against", known, name="cost", page="pareto", format_func=COSTS.__getitem__)
+    with choose:
+        cost = segments("Against", known, name="cost", page="pareto", format_func=COSTS.__getitem__)
     points = frame[["model", "rating", "rating_lower", "rating_upper", "n_votes"]].assign(cost=frame[cost])
     points = points[points["rating"].notna() & (points["cost"] > 0)].reset_index(drop=True)
     if points.empty:

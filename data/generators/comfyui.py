@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from paragone.data.errors import InputError, UnreadableImage, UsageError
+from paragone.data.errors import InputError, UsageError
 from paragone.data.generators.base import Generation, GenerationRequest
 from paragone.data.generators.http_service import Patience, RequestFailed, Service
 from paragone.data.generators.jobs import JobLog, Waiting, request_key
@@ -28,6 +28,7 @@ from paragone.data.generators.settings import check_names
 from paragone.data.records import Status, Task, fingerprint
 
 INJECTED = ("prompt", "seed", "source", "mask")
+INCIDENTAL = ("workflow", "base_url", "api_key_env", "timeout_s", "job_timeout_s", "poll_s", "max_attempts")
 OUTPUTS = ("images", "gifs", "videos", "video", "animated")  # where nodes list the files that they wrote
 
 
@@ -49,9 +50,7 @@ class ComfyUI:
     state_folder: Path | None = None
     remote: bool = field(default=True, init=False)
     at_once: int = field(default=16, init=False)
-    incidental: tuple[str, ...] = field(
-        default=("base_url", "api_key_env", "timeout_s", "job_timeout_s", "poll_s", "max_attempts"), init=False
-    )
+    incidental: tuple[str, ...] = field(default=INCIDENTAL, init=False)
 
     def __post_init__(self) -> None:
         self._graph = _read_workflow(self.workflow)
@@ -87,7 +86,7 @@ class ComfyUI:
             if error.status is not Status.TIMEOUT:
                 self._jobs.ended(key)
             return Generation(request, status=error.status, message=str(error))
-        except UnreadableImage as error:
+        except InputError as error:
             return Generation(request, status=Status.ERROR, message=str(error))
 
     def _order(self, request: GenerationRequest, key: str) -> str:

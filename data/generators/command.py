@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from paragone.data.errors import InputError, UnreadableImage, UsageError
+from paragone.data.errors import InputError, UsageError
 from paragone.data.generators.base import VIDEO_TASKS, Generation, GenerationRequest
 from paragone.data.generators.media import delivered
 from paragone.data.generators.pricing import money
@@ -53,9 +53,10 @@ class CommandGenerator:
     timeout_s: float = TIMEOUT_S  # for one call, whatever it answers
     suffix: str = ""  # of {out}; by default .png or .mp4
     statuses: Mapping[str, str] = field(default_factory=dict)  # exit code → refused, filtered …
-    folder: Path = Path()  # where the program is started
+    folder: Path | None = None  # where the program is started
     batch: int = 16  # requests in a call of batch mode
     version: str = ""  # to be changed when the program changes: samples of two versions are not mixed
+    base_folder: Path | None = None  # where it is started when nobody says
     at_once: int = field(default=MOST_AT_ONCE, init=False)
     incidental: tuple[str, ...] = field(default=("timeout_s", "batch"), init=False)
 
@@ -136,7 +137,7 @@ class CommandGenerator:
                 stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                cwd=self.folder,
+                cwd=self.folder or self.base_folder,
                 start_new_session=True,
             )
         except (OSError, ValueError) as error:  # not there, arguments too long, a NUL in the words
@@ -263,5 +264,5 @@ def _read(request: GenerationRequest, path: Path, ended: _Ended, **facts: Any) -
         return Generation(request, status=Status.ERROR, message=f"the program wrote no {path.name}{words}")
     try:
         return Generation(request, file=delivered(path.read_bytes(), path.name), **facts)
-    except UnreadableImage as error:
+    except InputError as error:
         return Generation(request, status=Status.ERROR, message=f"{error}{words}")

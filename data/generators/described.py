@@ -37,6 +37,7 @@ class Described:
     settings: Mapping[str, Any] = field(default_factory=dict)
     card: Mapping[str, Any] = field(default_factory=dict)
     prices: tuple[Price, ...] = ()
+    base: Path | None = None  # where relative paths in the settings are read from; None: here
 
     def card_over(self, known: GeneratorCard | None) -> GeneratorCard:
         """What is known of the model, with what is described here in its place."""
@@ -54,7 +55,7 @@ def read_described(path: Path) -> dict[str, Described]:
     tables = document.get("generators", {})
     if not isinstance(tables, dict):
         raise InputError(f"{path}: generators is no table; write [generators.NAME]")
-    return {name: _described(name, table, f"{path}: generators.{name}") for name, table in tables.items()}
+    return {name: _described(name, table, path) for name, table in tables.items()}
 
 
 def card_values(card: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -76,7 +77,8 @@ def card_values(card: Mapping[str, Any], where: str) -> dict[str, Any]:
     return values
 
 
-def _described(name: str, table: Any, where: str) -> Described:
+def _described(name: str, table: Any, path: Path) -> Described:
+    where = f"{path}: generators.{name}"
     if not isinstance(table, dict) or not isinstance(table.get("adapter"), str):
         raise InputError(f"{where}: needs an adapter, a name that `paragone plugins` lists or module:attr")
     if strange := [key for key in table if key not in KEYS]:
@@ -98,6 +100,7 @@ def _described(name: str, table: Any, where: str) -> Described:
         settings,
         card_values(card, f"{where}: card"),
         tuple(_price(name, row, f"{where}: price {n}") for n, row in enumerate(rows, start=1)),
+        path.parent,
     )
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
-from paragone.data.errors import InputError, UnreadableImage, UsageError
+from paragone.data.errors import InputError, UsageError
 from paragone.data.generators.base import Generation, GenerationRequest
 from paragone.data.generators.media import delivered
 from paragone.data.generators.pricing import money
@@ -71,7 +71,7 @@ class FolderGenerator:
         try:
             path = self._inside(str(row["file"])) if row else self._file(request)
             return Generation(request, file=delivered(path.read_bytes(), str(path)), **facts)
-        except (OSError, UnreadableImage, InputError) as error:
+        except (OSError, InputError) as error:
             return Generation(request, status=Status.ERROR, message=str(error))
 
     def _file(self, request: GenerationRequest) -> Path:
@@ -104,9 +104,11 @@ def _check_pattern(pattern: str) -> None:
 def _rows_by_request(path: Path) -> dict[tuple[str, int], dict[str, Any]]:
     """Rows by (prompt id, seed); where a row gives the words of a prompt only, by these after a line break."""
     table: dict[tuple[str, int], dict[str, Any]] = {}
+    ours = False
     for number, row in enumerate(_rows(path), start=1):
         if "prompt_id" not in row and "prompt" not in row:
-            if row.get("schema"):  # the first line of a manifest of ours
+            if row.get("schema"):  # the first line of a manifest of ours, where the last of several attempts counts
+                ours = True
                 continue
             raise InputError(f"{path}, row {number}: needs prompt_id or prompt")
         try:
@@ -117,7 +119,7 @@ def _rows_by_request(path: Path) -> dict[tuple[str, int], dict[str, Any]]:
         if not row.get("file") and (row.get("status") or Status.OK) == Status.OK:
             raise InputError(f"{path}, row {number}: names no file, and no status that says why")
         key = str(row["prompt_id"]) if row.get("prompt_id") else f"\n{row['prompt']}"
-        if (key, seed) in table:
+        if (key, seed) in table and not ours:
             raise InputError(f"{path}, row {number}: prompt {key.strip()!r}, seed {seed} has two rows")
         table[key, seed] = row
     return table

@@ -38,8 +38,11 @@ MAX_BYTES = 256 << 20
 MEGABYTE = 1 << 20
 
 _FILTER = re.compile(
-    r"content.?(filter|polic|management|violation)|moderation|flagged|safety|nsfw|sensitive", re.IGNORECASE
+    r"content.?(filter|polic|management|moderat|violat)|moderat(ion|ed)|flagged|nsfw|"
+    r"safety.(system|filter|check|polic)|sensitive.content",
+    re.IGNORECASE,
 )
+_USAGE = re.compile(r"(invalid|unknown|missing|unsupported)_", re.IGNORECASE)  # codes of what an option is wrong with
 _REFUSAL = re.compile(
     r"refus|declin|(can.?t|cannot|unable to|won.?t) (assist|help|fulfil|generate|create|comply)", re.IGNORECASE
 )
@@ -205,7 +208,8 @@ class Service:
         spent = kind in SPENT_CODES or code == 402
         if not spent and (code in RETRIED or code >= 500):
             return reason
-        ended = refusal_status(f"{kind or ''} {words}") if code in (400, 403, 422, 451) else None
+        option = kind is not None and _USAGE.match(kind) is not None
+        ended = refusal_status(f"{kind or ''} {words}") if code in (400, 403, 422, 451) and not option else None
         if spent or (code in DENIALS and ended is None):
             self._count_denial(reason, at_once=spent or (code in (401, 404) and not self._answered))
         raise RequestFailed(f"{self.base_url}: {reason}", status=ended or Status.ERROR, body=text, code=code)

@@ -28,6 +28,7 @@ from paragone.data.records import Status, Task
 
 OURS = ("prompt", "image", "mask_image", "generator", "output_type", "return_dict")
 FPS = 16.0
+DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclass
@@ -47,7 +48,7 @@ class PipelineGenerator:
     offload: bool = False  # keep parts in main memory while they are not needed (accelerate)
     allow_download: bool = False
     batch: int = 1
-    incidental: tuple[str, ...] = field(default=("offload", "allow_download", "batch"), init=False)
+    incidental: tuple[str, ...] = field(default=("model", "revision", "offload", "allow_download", "batch"), init=False)
     seeded: bool = field(default=True, init=False)
 
     def __post_init__(self) -> None:
@@ -56,8 +57,8 @@ class PipelineGenerator:
         self._folder = self._find()
         device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
         dtype = self.dtype or ("float32" if device == "cpu" else "bfloat16")
-        if not isinstance(getattr(torch, dtype, None), torch.dtype):
-            raise UsageError(f"{self.name}: dtype {dtype!r} is unknown; use bfloat16, float16 or float32")
+        if dtype not in DTYPES:
+            raise UsageError(f"{self.name}: dtype {dtype!r} is unknown; use one of {', '.join(DTYPES)}")
         self._pipe = self._load(getattr(torch, dtype))
         self._takes = [name for name in inspect.signature(self._pipe.__call__).parameters if name != "self"]
         owner = f"call of {type(self._pipe).__name__}"
@@ -182,6 +183,7 @@ class PipelineGenerator:
         cls = getattr(diffusers, self.pipeline, None) if self.pipeline else diffusers.DiffusionPipeline
         if cls is None or not hasattr(cls, "from_pretrained"):
             raise UsageError(f"{self.name}: diffusers {diffusers.__version__} has no pipeline {self.pipeline!r}")
+        diffusers.utils.logging.disable_progress_bar()
         try:
             return cls.from_pretrained(
                 self._folder, torch_dtype=dtype, variant=self.variant, use_safetensors=True, local_files_only=True

@@ -18,6 +18,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from paragone.data.errors import InputError
 from paragone.data.files import file_digest, write_atomically
 from paragone.data.generators.base import Generation, GenerationRequest, GeneratorAdapter
@@ -233,9 +235,19 @@ def size_of(generation: Generation) -> Size:
     if clip is not None:
         if generation.fps is None or not generation.fps > 0:
             raise InputError(f"{name}: a clip needs its frames a second (fps), not {generation.fps}")
+        _check_pixels(clip, (4,), name)
         return Size(clip.shape[1], clip.shape[2], clip.shape[0], generation.fps)
     assert image is not None  # the only one left
+    _check_pixels(image, (2, 3), name)
     return Size(*image.shape[:2])
+
+
+def _check_pixels(pixels: object, axes: tuple[int, ...], name: str) -> None:
+    """Adapters are foreign code: what is no picture is named before anything is written."""
+    kind = f"{pixels.dtype} {pixels.shape}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
+    good = isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.ndim in axes and pixels.size > 0
+    if not good or (isinstance(pixels, np.ndarray) and pixels.ndim > 2 and pixels.shape[-1] != 3):
+        raise InputError(f"{name}: {kind} is no picture or clip: uint8 is wanted, with three channels last")
 
 
 def _encoded(generation: Generation) -> tuple[str, bytes]:

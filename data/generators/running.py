@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 
 from paragone.data.errors import InputError, ParagoneError, PluginError, UsageError
 from paragone.data.files import file_digest, write_atomically
-from paragone.data.generators.base import Generation, GenerationRequest, GeneratorAdapter
+from paragone.data.generators.base import VIDEO_TASKS, Generation, GenerationRequest, GeneratorAdapter
 from paragone.data.generators.pricing import Budget, BudgetSpent, cost_of, prices_on
 from paragone.data.generators.runner import (
     MANIFEST,
@@ -38,12 +38,11 @@ from paragone.data.generators.runner import (
     size_of,
     store_generation,
 )
-from paragone.data.records import Price, Status, fingerprint
+from paragone.data.records import Price, PriceUnit, Status, fingerprint
 
 RETRIED = (Status.ERROR, Status.TIMEOUT)  # asked again by the next run, unless it is told otherwise
 AT_ONCE = 4  # requests to somebody else's machine, unless it is said otherwise
 MOST_FAILURES = 10  # errors and timeouts in a row: then nothing is to be expected any more
-_NO_ANSWER = (Status.ERROR, Status.TIMEOUT)
 
 
 class NoAnswers(ParagoneError):
@@ -130,18 +129,29 @@ class Journal:
     def _open(self) -> None:
         path = self.folder / MANIFEST
         if path.is_file() and (content := path.read_bytes()):
+            if not content.endswith(b"\n"):  # a run was killed while it wrote this line
+                write_atomically(path, content[: content.rfind(b"\n") + 1], durable=True)
             head = _head(path, content)
-            if head.get("recipe") != self.recipe:
+            if head.get("recipe") != self.recipe and self._is_empty(head):
+                self._begin(path)
+            elif head.get("recipe") != self.recipe:
                 raise UsageError(
                     f"{self.folder}: holds samples made with other settings ({self._difference(head)}); "
                     "give this generator another name with --model-name, or another project with --dir"
                 )
-            if not content.endswith(b"\n"):  # a run was killed while it wrote this line
-                write_atomically(path, content[: content.rfind(b"\n") + 1], durable=True)
         else:
-            head = {"schema": "paragone.samples/1", "recipe": self.recipe, "made_by": self._made_by}
-            write_atomically(path, json.dumps(head).encode() + b"\n", durable=True)
+            self._begin(path)
         self._file = path.open("ab")
+
+    def _begin(self, path: Path) -> None:
+        head = {"schema": "paragone.samples/1", "recipe": self.recipe, "made_by": self._made_by}
+        write_atomically(path, json.dumps(head).encode() + b"\n", durable=True)
+
+    def _is_empty(self, head: Mapping[str, Any]) -> bool:
+        """Whether nothing but errors came of the settings before: then there is nothing to be mixed up."""
+        if "made_by" not in head:
+            return False
+        return all(entry.status in RETRIED for entry in read_manifest(self.folder, recipe=str(head.get("recipe"))))
 
     def _difference(self, head: Mapping[str, Any]) -> str:
         before = head.get("made_by")
@@ -182,8 +192,11 @@ class Run:
         today = prices_on(prices, model=self._model, day=_today())
         if budget is not None and not today and not getattr(adapter, "reports_cost", False):
             raise UsageError(f"a budget needs the price of {self._model}: give --price, or a price in paragone.toml")
-        fixed = cost_of(today, width=1, height=1) if today and all(price.unit == "image" for price in today) else None
-        self.budget = Budget(budget, None if fixed is None else fixed * self.batch)
+        if adapter.task not in VIDEO_TASKS and any(price.unit is PriceUnit.SECOND for price in today):
+            raise UsageError(f"{self._model}: is priced by the second, and makes stills")
+        by_size = any(price.unit is not PriceUnit.IMAGE for price in today)
+        each = None if by_size else cost_of(today, width=1, height=1)
+        self.budget = Budget(budget, None if each is None else each * self.batch)
         self._without_answer = 0
         self._error: BaseException | None = None
         self._finished: queue.SimpleQueue[Generation | None] = queue.SimpleQueue()
@@ -252,7 +265,7 @@ class Run:
             started = time.monotonic()
             if generation.latency_s is None and len(batch) == 1:
                 generation = replace(generation, latency_s=took_s)
-            yield self._priced(generation)
+            yield self._priced(_of_its_kind(generation))
 
     def _priced(self, generation: Generation) -> Generation:
         today = prices_on(self._prices, model=self._model, day=_today())
@@ -266,7 +279,7 @@ class Run:
         if getattr(self._adapter, "keep_going", False):
             return
         with self._lock:
-            self._without_answer = self._without_answer + 1 if generation.status in _NO_ANSWER else 0
+            self._without_answer = self._without_answer + 1 if generation.status in RETRIED else 0
             n_failures = self._without_answer
         if n_failures >= MOST_FAILURES:
             self._fail(
@@ -279,6 +292,17 @@ class Run:
     def _fail(self, error: BaseException) -> None:
         self._error = self._error or error
         self.stop(str(error))
+
+
+def _of_its_kind(generation: Generation) -> Generation:
+    """A clip where a still was asked for, or the other way round, is an error."""
+    if generation.status is not Status.OK:
+        return generation
+    moving = size_of(generation).frames is not None
+    if moving == (generation.request.prompt.task in VIDEO_TASKS):
+        return generation
+    what = "a clip came, and a still was asked for" if moving else "a still came, and a clip was asked for"
+    return replace(generation, status=Status.ERROR, message=what, image=None, clip=None, fps=None, file=None)
 
 
 class _Digests:

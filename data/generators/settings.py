@@ -42,7 +42,8 @@ def arguments_for(
 ) -> dict[str, Any]:
     """The keyword arguments of `target`: `settings` by its annotations, and those of `given` that it takes.
 
-    Relative paths are read from `base`. Raises `UsageError` that names `owner` and the setting.
+    Relative paths are read from `base`, those of a command line from here. Raises `UsageError` that names `owner` and
+    the setting.
     """
     parameters = {
         name: parameter
@@ -56,7 +57,10 @@ def arguments_for(
     if missing:
         raise UsageError(f"{owner}: needs the setting {', '.join(missing)}; write it in paragone.toml or with --set")
     hints = _hints(target)
-    read = {name: convert(value, hints.get(name, Any), f"{owner}: {name}", base) for name, value in settings.items()}
+    read = {
+        name: convert(value, hints.get(name, Any), f"{owner}: {name}", None if isinstance(value, Words) else base)
+        for name, value in settings.items()
+    }
     return {**given, **read}
 
 
@@ -87,6 +91,8 @@ def convert(value: Any, kind: Any, name: str, base: Path | None = None) -> Any:
         wanted = {typing.get_origin(option) or option for option in options}
         as_written = wanted & {str, Path} and not wanted & {int, float, bool, Decimal}
         return convert(str(value) if as_written else value.value(), kind, name, base)
+    if {str, Path} <= set(options) and isinstance(value, str) and ((base or Path()) / value).exists():
+        return (base or Path()) / value
     for option in options:
         found, fits = _as_kind(value, option, name, base)
         if fits:

@@ -1,8 +1,8 @@
 """The generator adapters that can be named, built in or installed (entry-point group `paragone.generators`).
 
-A name leads to a class or function whose keywords are its settings; `name` and `task` are given to it, and
-`state_folder`, a folder of its own that outlives the run, where it takes one. The demo's own models are not among them:
-they are objects, built from the weights that the demo trains.
+A name leads to a class or function whose keywords are its settings. `name` and `task` are given to it, and where it
+takes them, `state_folder` (a folder of its own, which outlives the run) and `base_folder` (from which relative paths
+are read). The demo's own models are not among them: they are objects, built from the weights that the demo trains.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def load_generator(
     """
     found: Any = GENERATORS.load(target)
     settings = dict(settings or {})
-    given = {"name": name, "task": task, "state_folder": state_folder}
+    given = {"name": name, "task": task, "state_folder": state_folder, "base_folder": base}
     if ":" in target and not hasattr(found, "generate"):
         found, settings = GENERATORS.load("callable"), {"target": target, **settings}
     if not inspect.isclass(found) and hasattr(found, "generate"):

@@ -84,7 +84,7 @@ class Studio:
         task = task_of(generator, self._prompts)
         requests = self._requests(generator.name, task)
         folder = self._project.samples / folder_name(generator.name)
-        adapter = load(generator, task, self._project, folder)
+        adapter = load(generator, task, folder)
         known = {card.name: card for card in self._store.generators()}
         self._store.add_generators([generator.card_over(known.get(generator.name))])
         self._store.add_prices(generator.prices)
@@ -120,6 +120,7 @@ class Studio:
                     report.count(generation)
                     progress(done, report.note)
             except ParagoneError as error:
+                run.stop(str(error))
                 self.error = error
             finally:
                 self._keep(name, journal.folder, batch, stored)
@@ -145,15 +146,15 @@ class Studio:
         return requests_for(prompts, seeds=range(self._n_seeds), folder=self._project.folder)
 
 
-def load(generator: Described, task: Task, project: Project, folder: Path | None) -> GeneratorAdapter:
-    """The adapter of a generator; relative paths in its settings are read from the project's folder."""
+def load(generator: Described, task: Task, folder: Path | None) -> GeneratorAdapter:
+    """The adapter of a generator, with `folder` for its state."""
     return load_generator(
         generator.adapter,
         name=generator.name,
         task=task,
         settings=generator.settings,
         state_folder=folder,
-        base=project.folder,
+        base=generator.base,
     )
 
 
@@ -163,7 +164,7 @@ def check_all(
     """Hold each generator to the rules, and say which were looked at."""
     rows: list[dict[str, Any]] = []
     for generator in generators:
-        adapter = load(generator, task_of(generator, prompts or []), project, None)
+        adapter = load(generator, task_of(generator, prompts or []), None)
         asked = None
         if prompts is not None:
             asked = requests_for(prompts[:2], seeds=(0, 1), folder=project.folder)

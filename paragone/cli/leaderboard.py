@@ -198,7 +198,7 @@ def publish_leaderboard(folder: Path, *, tasks: Sequence[Task] = ()) -> list[Lea
     first in `leaderboard.json`, the others in `leaderboard-TASK.json`.
     """
     project = Project.open(folder)
-    boards = []
+    boards: list[Leaderboard] = []
     with Store(project.database) as store:
         for task in tasks or (None,):
             board = store_leaderboard(store, voters=default_voters(store)[-1], task=task)

@@ -11,6 +11,8 @@ TABLES = (
     "paragone.metrics.extractors.table:EXTRACTORS",
     "paragone.metrics.catalogue:METRICS",
     "paragone.judges.table:JUDGES",
+    "paragone.data.safety:CLASSIFIERS",
+    "paragone.data.ocr:READERS",
 )
 
 

@@ -167,9 +167,9 @@ def _null_of(source: Path, progress: Progress) -> Null:
     pictures = read_images(source)
 
     def pixels() -> Iterator[Any]:
-        for index in range(len(pictures)):
-            yield pictures[index]
-            progress("unmarked pictures", index + 1, len(pictures))
+        for number, picture in enumerate(pictures, 1):
+            yield picture.pixels
+            progress("unmarked pictures", number, len(pictures))
 
     return Null.fit(pixels())
 

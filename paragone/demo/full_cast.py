@@ -9,7 +9,7 @@ from paragone.demo.full_tracks import EDITS, MOVING
 
 FULL = Cast(
     contestants=(*DEFAULT.contestants, *full_contestants.CONTESTANTS, *clips_and_edits.CONTESTANTS),
-    runs={**DEFAULT.runs, **full_contestants.RUNS, **clips_and_edits.RUNS},
+    runs={**clips_and_edits.RUNS, **DEFAULT.runs, **full_contestants.RUNS},  # the long ones first
     tracks=(*DEFAULT.tracks, MOVING, EDITS),
     lines=LINES,
 )

@@ -31,7 +31,7 @@ def line_plot(
     log: bool = False,
     floor: float | None = None,
     width: int = WIDTH,
-) -> alt.LayerChart:
+) -> Chart:
     """Lines of `points` (their names in the column `line`), named at their right ends; a rule for real data.
 
     `x` and `y` are a column and its title each. Names are moved apart where ends are close.
@@ -70,7 +70,7 @@ def _ends(points: pd.DataFrame, x: str, y: str, top: float) -> pd.DataFrame:
     return last.assign(label=heights)
 
 
-def side_by_side(charts: Sequence[alt.LayerChart]) -> Chart:
+def side_by_side(charts: Sequence[Chart]) -> Chart:
     """Charts beside each other, their axes their own."""
     return alt.hconcat(*charts, spacing=30).resolve_scale(y="independent", color="shared")  # type: ignore[no-any-return]
 

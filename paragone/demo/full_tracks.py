@@ -58,7 +58,7 @@ def _identity(clip: NDArray[np.uint8], move: Move, seed: int) -> float:
 
 def _frame_psnr(clip: NDArray[np.uint8], move: Move, seed: int) -> float:
     """DB against the only right continuation, over all frames after the anchor."""
-    error = np.mean((clip[1:].astype(np.float64) - move.clip[1:]) ** 2)
+    error = float(np.mean((clip[1:].astype(np.float64) - move.clip[1:]) ** 2))
     return float(10.0 * np.log10(255.0**2 / max(error, 1e-2)))  # at most 68 dB
 
 

@@ -74,7 +74,8 @@ def digit_features(images: NDArray[np.uint8], project: Project) -> NDArray[np.fl
     network = DigitsNetwork.load(extractor_file(project))
     with torch.inference_mode():
         features, _ = network(torch.from_numpy(images[:, None].astype(np.float32) / 255))
-    return features.numpy().astype(np.float64)
+    found: NDArray[np.float64] = features.numpy().astype(np.float64)
+    return found
 
 
 @cache

@@ -124,6 +124,10 @@ def test_the_board_shows_requests_and_warns(store: Store) -> None:
     assert table.loc["old", "delivered_range"] == "33 – 67"
     assert pd.isna(table.loc["secret", "n_requests"])
     assert table.loc["old", "usd_per_delivered"] == 0.02
+    votes = store.votes()
+    bad = (votes[(votes[["model_a", "model_b"]] == "old").any(axis=1)]["winner"] == "both_bad").mean()
+    assert bad > 0
+    assert table.loc["old", "usd_per_accepted"] == pytest.approx(0.02 / (1 - bad))
     assert "report_url" not in table  # an address that is none of the web is no link
     assert "decline" in app.warning[0].value
     assert any("old declined more than flow on 15 of 30 prompts" in text.value for text in app.text)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import io
 from dataclasses import dataclass
-from typing import Any
 
 import c2pa
 from cryptography import x509
@@ -26,11 +25,9 @@ class Authority:
     chain: bytes
     key: bytes
 
-    def sign(self, content: bytes, mime: str, *, source: str | None = AI) -> bytes:
+    def sign(self, content: bytes, mime: str, *, source: str = AI) -> bytes:
         """The file with a manifest that says how it was created."""
-        action: dict[str, Any] = {"action": "c2pa.created"}
-        if source is not None:
-            action["digitalSourceType"] = source
+        action = {"action": "c2pa.created", "digitalSourceType": source}
         manifest = {
             "claim_generator_info": [{"name": "Test Painter", "version": "1"}],
             "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [action]}}],

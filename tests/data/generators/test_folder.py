@@ -80,6 +80,8 @@ def test_a_manifest_may_hold_refusals(outputs: Path) -> None:
 
 def test_our_own_manifests_are_read(tmp_path: Path, outputs: Path) -> None:
     write_samples(folder(outputs), REQUESTS, tmp_path / "first", recipe="r")
+    manifest = tmp_path / "first" / "manifest.jsonl"
+    manifest.write_text(manifest.read_text() + manifest.read_text().splitlines()[-1] + "\n")  # asked twice
     again = folder(tmp_path / "first")
     assert [generation.status for generation in again.generate(REQUESTS)] == ["ok"] * 4
 

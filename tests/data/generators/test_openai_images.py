@@ -63,6 +63,12 @@ def test_what_a_server_minds_is_left_out_from_then_on(server: Any, media: Any, a
     assert not {"response_format", "seed"} & set(server.orders[-1].body)
 
 
+def test_what_the_user_asked_for_is_not_left_out(server: Any, media: Any, ask: Callable[..., Any]) -> None:
+    server.then(media.fails(400, "Unknown parameter: 'seed'.", code="unknown_parameter"))
+    assert ask(model(server, body={"seed": 3})).status is Status.ERROR
+    assert len(server.orders) == 1
+
+
 def test_models_that_always_answer_in_base64_are_not_asked_to(server: Any, ask: Callable[..., Any]) -> None:
     ask(model(server, model="gpt-image-1"))
     assert "response_format" not in server.orders[0].body
@@ -94,7 +100,8 @@ def test_an_expired_address_is_an_error(server: Any, media: Any, ask: Callable[.
         ("moderation_blocked", "Your request was rejected by the safety system.", Status.FILTERED),
         ("content_policy_violation", "This prompt may violate our policies.", Status.FILTERED),
         (None, "I'm sorry, but I can't assist with that request.", Status.REFUSED),
-        ("invalid_value", "size must be one of 1024x1024", Status.ERROR),
+        ("invalid_value", "moderation must be one of low, auto", Status.ERROR),
+        (None, "safety_tolerance must be between 0 and 6", Status.ERROR),
     ],
 )
 def test_refusals_and_filters_are_statuses(

@@ -69,10 +69,6 @@ def test_each_request_is_answered_once_whatever_the_order() -> None:
 
 
 def test_as_many_at_once_as_the_adapter_takes() -> None:
-    def slowly(request: GenerationRequest) -> Generation:
-        time.sleep(0.05)
-        return Generation(request, np.zeros((2, 2), np.uint8))
-
     for at_once, allowed, peak in [(4, 8, 4), (8, 2, 2), (None, 8, 1)]:
         model = Model(slowly)
         model.at_once = allowed
@@ -84,8 +80,13 @@ def test_as_many_at_once_as_the_adapter_takes() -> None:
     assert remote.peak == 4
 
 
+def slowly(request: GenerationRequest) -> Generation:
+    time.sleep(0.05)
+    return Generation(request, np.zeros((2, 2), np.uint8))
+
+
 def test_a_stopped_run_finishes_what_is_on_its_way() -> None:
-    model = Model()
+    model = Model(slowly)
     run = Run(model, REQUESTS)
     answers = []
     for generation in run.generations():
@@ -149,8 +150,9 @@ def test_costs_are_exact() -> None:
     assert cost_of([price("0.04"), price("0.01", "megapixel")], width=1000, height=1000) == Decimal("0.05")
     assert str(cost_of([price("100")], width=1, height=1)) == "100"
     assert cost_of([], width=1, height=1) is None
-    with pytest.raises(InputError, match="priced by the second"):
-        cost_of([price("0.1", "second")], width=1, height=1)
+    assert cost_of([price("0.1", "second")], width=1, height=1, frames=1) is None
+    with pytest.raises(UsageError, match="priced by the second, and makes stills"):
+        Run(Model(), REQUESTS, prices=[price("0.1", "second")])
     for value in ("-1", "nan", "1e400000000", "free", True, 0.1, None):
         with pytest.raises(InputError, match="no amount"):
             money(value, "x")
@@ -441,3 +443,47 @@ def test_prompt_files_that_are_wrong_name_the_row(tmp_path: Path, name: str, tex
         (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match=words):
         read_prompts(tmp_path / name)
+
+
+def test_a_still_is_no_clip_and_floats_are_no_picture(tmp_path: Path) -> None:
+    (made,) = Run(Model(), [GenerationRequest(Prompt("v", "waves", Task.TEXT_TO_VIDEO), 0)]).generations()
+    assert (made.status, made.message) == (Status.ERROR, "a still came, and a clip was asked for")
+    floats = Model(lambda request: Generation(request, np.zeros((4, 4, 3))))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"prompt 'p0', seed 0: float64 \(4, 4, 3\) is no picture"):
+        list(Run(floats, REQUESTS[:1]).generations())
+    with pytest.raises(InputError, match="float64"):
+        write_samples(floats, REQUESTS[:1], tmp_path, recipe="r")
+
+
+def test_refusals_teach_nothing_of_the_price() -> None:
+    statuses = iter([Status.REFUSED, *[Status.OK] * 9])
+
+    def answer(request: GenerationRequest) -> Generation:
+        status = next(statuses)
+        return Generation(request, np.zeros((100, 100), np.uint8) if status is Status.OK else None, status, "x")
+
+    run = Run(Model(answer), REQUESTS, at_once=8, prices=[price("10", "megapixel")], budget=Decimal("0.35"))
+    assert sum(made.status is Status.OK for made in run.generations()) == 3
+
+
+def test_settings_that_gave_nothing_but_errors_may_be_changed(tmp_path: Path) -> None:
+    with Journal(tmp_path, {"a": 1}) as journal:
+        journal.add(Generation(REQUESTS[0], status=Status.ERROR, message="no such model"))
+    with Journal(tmp_path, {"a": 2}) as journal:
+        assert journal.entries() == []
+        journal.add(Generation(REQUESTS[0], status=Status.REFUSED, message="no"))
+    with pytest.raises(UsageError, match="other settings"):
+        Journal(tmp_path, {"a": 3}).__enter__()
+
+
+def test_paths_are_read_from_where_they_were_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def target(path: Path, model: str | Path) -> None: ...
+
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "here" / "mine").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    found = arguments_for(target, {"path": "x", "model": "weights"}, owner="o", base=tmp_path)
+    assert found == {"path": tmp_path / "x", "model": tmp_path / "weights"}
+    found = arguments_for(target, {"path": Words("x"), "model": Words("mine")}, owner="o", base=tmp_path)
+    assert found == {"path": Path("x"), "model": Path("mine")}
+    assert arguments_for(target, {"path": "x", "model": "org/name"}, owner="o", base=tmp_path)["model"] == "org/name"
