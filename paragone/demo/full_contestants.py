@@ -239,7 +239,7 @@ def _rows(name: str, models: Path, settings: DemoSettings) -> GeneratorAdapter:
 def _sde(name: str) -> SDE:
     from paragone.data.generators.reference.sde import VarianceExploding, VariancePreserving
 
-    return {"ve": VarianceExploding(), "vp": VariancePreserving()}[name]
+    return VarianceExploding() if name == "ve" else VariancePreserving()
 
 
 def _backbone(name: str) -> Callable[[], nn.Module]:

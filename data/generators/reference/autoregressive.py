@@ -35,10 +35,9 @@ BATCH = 256  # each picture teaches one pixel of 64 at a time
 def next_pixel_loss(network: Guesser, tokens: Tensor, digit: Tensor, rng: torch.Generator) -> Tensor:
     """Mean of -log p(xᵢ | x₁ … xᵢ₋₁), in nats, at a random pixel i of each row of `tokens` [N, L]."""
     n, length = tokens.shape
-    i = torch.randint(length, (n, 1), generator=rng)
-    hidden = torch.where(torch.arange(length) < i, tokens, MASK)
-    log_p = log_probability(network(hidden, digit), tokens)
-    return -log_p.gather(1, i).mean()
+    row, i = torch.arange(n), torch.randint(length, (n,), generator=rng)
+    hidden = torch.where(torch.arange(length) < i[:, None], tokens, MASK)
+    return -log_probability(network(hidden, digit)[row, i], tokens[row, i]).mean()
 
 
 def train_autoregressive(digits: Digits, *, steps: int, seed: int, progress: Progress = silent) -> dict[str, Tensor]:

@@ -36,13 +36,13 @@ BATCH = 256  # each picture teaches one block at a time
 def block_loss(network: Guesser, tokens: Tensor, digit: Tensor, rng: torch.Generator, *, block: int) -> Tensor:
     """The evidence bound per token, in nats, at a random block of each row of `tokens` [N, L]."""
     n, length = tokens.shape
-    number = torch.arange(length) // block
-    current = torch.randint(length // block, (n, 1), generator=rng)
+    row, current = torch.arange(n)[:, None], torch.randint(length // block, (n, 1), generator=rng)
+    place = current * block + torch.arange(block)  # of the block's tokens, [N, block]
     t = even_times(n, rng)
-    noisy = torch.where(number < current, tokens, torch.where(number > current, MASK, hide(tokens, t, rng)))
-    log_p = log_probability(network(noisy, digit), tokens)
-    counted = (number == current) & (noisy == MASK)
-    return -(log_p * counted / t).sum() / (n * block)
+    noisy = torch.where(torch.arange(length) < place[:, :1], tokens, MASK)  # what comes before, and MASK
+    noisy[row, place] = hide(tokens[row, place], t, rng)
+    log_p = log_probability(network(noisy, digit)[row, place], tokens[row, place])
+    return -(log_p * (noisy[row, place] == MASK) / t).mean()
 
 
 def train_block_diffusion(

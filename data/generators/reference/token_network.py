@@ -67,4 +67,4 @@ def choose(logits: Tensor, uniform: Tensor) -> Tensor:
 
 def log_probability(logits: Tensor, level: Tensor) -> Tensor:
     """Log p, [...], of each `level` [...] under `logits` [..., levels]."""
-    return logits.double().log_softmax(-1).gather(-1, level[..., None])[..., 0]
+    return logits.log_softmax(-1).gather(-1, level[..., None])[..., 0]

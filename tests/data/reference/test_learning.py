@@ -164,6 +164,7 @@ def test_an_answer_does_not_depend_on_its_neighbours(name: str) -> None:
     assert len(np.unique(together.reshape(len(together), -1), axis=0)) == len(together)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sde", [VE, VP])
 def test_a_score_learnt_from_gaussian_pictures_is_the_analytic_score(sde: SDE) -> None:
     mean, sd = -0.1, 0.3
