@@ -25,7 +25,7 @@ from paragone.arena.store import Store
 from paragone.arena.store_agreement import picture_votes
 from paragone.arena.votes import Cells, fold
 from paragone.data.errors import InputError, NotIdentifiable, UsageError
-from paragone.data.records import GeneratorCard, VoterKind, Winner
+from paragone.data.records import GeneratorCard, Sample, VoterKind, Winner
 
 SCHEMA = "paragone.leaderboard/1"
 ELO_INTERVAL_VOTES = 50_000  # up to so many votes a board shows Elo's interval, which takes about 10 µs a vote
@@ -125,8 +125,10 @@ def store_leaderboard(
         if ratings.parameters.get("prior") is not None:
             warnings.append(f"ratings are drawn together by a prior (standard deviation {PRIOR_SD:.0f} points)")
         warnings += ratings.warnings
-    measures = measures_by_model(store.metric_results())
     samples, attempts = store.samples(), store.attempts()
+    elsewhere = _models_elsewhere(samples, ratings, wanted)
+    results = store.metric_results()
+    measures = measures_by_model(results[~results["model"].isin(list(elsewhere))])
     costs = model_costs(
         store.prices(), samples, attempts, day=day or today(), bad_shares=_bad_shares(store.pair_counts(kind))
     )
@@ -134,7 +136,7 @@ def store_leaderboard(
     frame = build_leaderboard(
         ratings,
         elo=elo,
-        cards=store.generators(),
+        cards=[card for card in store.generators() if card.name not in elsewhere],
         measures=measures.frame,
         costs=costs,
         requests=request_table(outcomes),
@@ -145,6 +147,15 @@ def store_leaderboard(
     warnings += [refusals] * (differ is not None)
     notes = (*warnings, *measures.warnings, *bill_notes(bills(samples, attempts)))
     return Leaderboard(voters, frame, ratings, elo, measures, notes, category, refusals)
+
+
+def _models_elsewhere(samples: Sequence[Sample], ratings: Ratings | None, wanted: set[str] | None) -> set[str]:
+    """Models with samples, none of which answers a prompt of the category, and no votes in it: on another board."""
+    if wanted is None:
+        return set()
+    here = {sample.model for sample in samples if sample.prompt_id in wanted}
+    rated = set() if ratings is None else set(ratings.models)
+    return {sample.model for sample in samples} - here - rated
 
 
 def _bad_shares(counts: pd.DataFrame) -> dict[str, float]:

@@ -11,17 +11,16 @@ import json
 import random
 import secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import pandas as pd
 from sqlalchemy import Connection, Integer, Select, Table, cast, func, insert, select
 
 from paragone.arena import schema, store_checks, store_votes, vote_events
-from paragone.arena.running import RunningVotes, VoteEffect
 from paragone.arena.store_cursor import rows_of
 from paragone.arena.store_engine import database_target, open_database
 from paragone.arena.store_facts import append, upsert
@@ -54,10 +53,16 @@ from paragone.data.records import (
     Provenance,
     SafetyScore,
     Sample,
+    Status,
     Vote,
     VoterKind,
     Winner,
 )
+
+if TYPE_CHECKING:  # loaded by what needs them: who only stores judgements waits for neither pandas nor scipy
+    import pandas as pd
+
+    from paragone.arena.running import RunningVotes, VoteEffect
 
 __all__ = ["IssuedBattle", "Store", "VoteEvent"]
 
@@ -78,7 +83,6 @@ class Store:
         self._database = open_database(url_or_path, create=create)
         self.name = self._database.name  # as messages call it
         self._attempts: list[Attempt] = []  # as they were read last: append-only, so their number is their version
-        self.running = RunningVotes(self._database)  # votes as integers and online Elo, kept up with the store
 
     def __enter__(self) -> Self:
         return self
@@ -91,6 +95,13 @@ class Store:
     def close(self) -> None:
         """Let go of the file."""
         self._database.close()
+
+    @cached_property
+    def running(self) -> RunningVotes:
+        """The votes as integers and online Elo, kept up with the store."""
+        from paragone.arena.running import RunningVotes
+
+        return RunningVotes(self._database)
 
     def data_version(self) -> int:
         """A number that changes whenever anything in the store does: the key of every cache over it."""
@@ -139,12 +150,20 @@ class Store:
         rows = [metric_values(model, result) for result in results]
         upsert(self._database, schema.metric_results, rows, key=("model", "metric", "signature"))
 
-    def record_judgements(self, judgements: Iterable[Judgement], *, judge: str, voter: str | None = None) -> int:
+    def record_judgements(
+        self,
+        judgements: Iterable[Judgement],
+        *,
+        judge: str,
+        voter: str | None = None,
+        retried: Collection[Status] = (),
+    ) -> int:
         """Store judgements as they come and return how many were new. `voter` is the votes' name, by default `judge`.
 
         A judgement (its battle, its calls and, when there is a winner, its vote) is stored whole or not at all, in
         transactions of up to `BATCH` judgements or about `BATCH_S` seconds. Battles that this judge has answered are
-        left alone, so a killed run is simply started again. What had come before an error is stored, too.
+        left alone, so a killed run is simply started again; an answer with a status of `retried` (no vote came of it)
+        is one that may be made again. What had come before an error is stored, too.
         """
         recorded = 0
         batch: list[Judgement] = []
@@ -153,7 +172,9 @@ class Store:
         def flush() -> int:
             new, batch[:] = list(batch), []
             with self._database.write() as connection:
-                return store_votes.insert_judgements(connection, new, judge=judge, voter=voter or judge)
+                return store_votes.insert_judgements(
+                    connection, new, judge=judge, voter=voter or judge, retried=retried
+                )
 
         try:
             for judgement in judgements:
@@ -319,6 +340,8 @@ class Store:
         call = schema.judge_calls.c
         columns = (call.battle_id.label("battle"), call.side_order, call.attempt, call.status, call.winner)
         query = select(*columns, call.cost_usd, call.document).where(call.judge == judge).order_by(call.id)
+        import pandas as pd
+
         frame = self._frame(query)
         frame["cost_usd"] = pd.Series(
             [None if text is None else Decimal(text) for text in frame["cost_usd"]], dtype=object
@@ -342,10 +365,13 @@ class Store:
         frame["details"] = [json.loads(document)["details"] for document in frame.pop("document")]
         return frame
 
-    def judged_battle_ids(self, judge: str) -> set[str]:
-        """Battles that need not be put to this judge again; those that ended in an error or timeout are left out."""
+    def judged_battle_ids(self, judge: str, *, retried: Collection[Status] = ()) -> set[str]:
+        """Battles that need not be put to this judge again.
+
+        Those that ended in an error or timeout are left out, and those with a status of `retried`.
+        """
         with self._database.read() as connection:
-            judged = store_votes.judged_battles(connection, judge)
+            judged = store_votes.judged_battles(connection, judge, retried=retried)
         return {battle_id for battle_id, (answered, _) in judged.items() if answered}
 
     def counts(self) -> dict[str, int]:
@@ -371,6 +397,8 @@ class Store:
             return connection.execute(query).all()
 
     def _frame(self, query: Select[Any]) -> pd.DataFrame:
+        import pandas as pd
+
         with self._database.read() as connection:
             return pd.DataFrame(rows_of(connection, query), columns=[column.name for column in query.selected_columns])
 

@@ -24,6 +24,8 @@ from paragone.data.image_containers import EXTENSIONS, ArrayPictures, Container,
 
 LOSSY_EXTENSIONS = frozenset({".jpg", ".jpeg", ".webp"})
 READ_ERRORS = (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError)  # RuntimeError: an encrypted zip
+BLOCK = 1024  # pictures whose features are kept together
+CPU_CHUNK = 16  # pictures that an extractor sees at once on a CPU; a divisor of BLOCK
 
 OnError = Literal["raise", "skip"]
 
@@ -51,6 +53,8 @@ class ImageSource:
     """
 
     noun = "pictures"
+    block = BLOCK
+    cpu_chunk = CPU_CHUNK
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from enum import StrEnum
@@ -330,6 +330,9 @@ class Vote:
     dwell_ms: int | None = None
 
 
+METRICS_SCHEMA = "paragone.metrics/1"  # of JSON documents: `results`, plain `MetricResult`s, and `warnings`
+
+
 @dataclass(frozen=True, slots=True)
 class MetricResult:
     """A number that explains itself. `signature` holds all that must agree before two results may be compared."""
@@ -352,6 +355,15 @@ class MetricResult:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self)
+
+
+def metrics_document(results: Iterable[MetricResult], warnings: Iterable[str]) -> dict[str, Any]:
+    """The JSON document `paragone.metrics/1`."""
+    return {
+        "schema": METRICS_SCHEMA,
+        "results": [result.to_dict() for result in results],
+        "warnings": list(warnings),
+    }
 
 
 def fingerprint(value: Any) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from paragone.data.files import file_digest
 from paragone.data.image_containers import display, mapped_array
 from paragone.data.images import READ_ERRORS, ImageSource, OnError, Unreadable
 
+Altered = Literal["", "shuffled", "frozen"]
 ANIMATED_HEADS = (b"GIF8", b"\x89PNG")
 
 
@@ -46,6 +47,8 @@ class VideoSource(ImageSource):
     """
 
     noun = "clips"
+    block = 64
+    cpu_chunk = 1
 
     def __init__(
         self,
@@ -56,10 +59,12 @@ class VideoSource(ImageSource):
         frame_rate: Fraction | None = None,
         on_error: OnError = "raise",
         indices: Sequence[int] | None = None,
+        altered: Altered = "",
     ) -> None:
         super().__init__(container, origin=origin, on_error=on_error, indices=indices)  # type: ignore[arg-type]
         self.rule = rule
         self.frame_rate = frame_rate
+        self.altered = altered
         self._clips = container
 
     def __iter__(self) -> Iterator[Clip]:  # type: ignore[override]
@@ -77,7 +82,9 @@ class VideoSource(ImageSource):
         """Decode the chosen frames of one clip (thread-safe); an unreadable or short one comes back as a value."""
         label = self._clips.prefix + self.name(index)
         try:
-            return self._decoded(self._clips.content(self._indices[index]), label)
+            content = self._clips.content(self._indices[index])
+            found = self._decoded(content, label)
+            return found._replace(pixels=self._alter(found.pixels, content)) if self.altered else found
         except (UnreadableVideo, UnreadableImage) as error:
             return Unreadable(str(error), type(error))
         except READ_ERRORS as error:
@@ -102,7 +109,20 @@ class VideoSource(ImageSource):
             of_content = _content_digest(self._clips.content(self._indices[index]))
         except (InputError, *READ_ERRORS):
             of_content = b""  # `read` says what is wrong
-        return hashlib.sha256(f"{self.rule.name}|{self.frame_rate}|".encode() + of_content).digest()
+        rate = self.frame_rate if self.rule.fps is not None else None  # it decides nothing else
+        return hashlib.sha256(f"{self.rule.name}|{rate}|{self.altered}|".encode() + of_content).digest()
+
+    def control(self, altered: Altered, positions: Sequence[int]) -> VideoSource:
+        """The clips at `positions` with their frames shuffled, or all of them the first one."""
+        part = self._with([self._indices[position] for position in positions])
+        part.altered = altered
+        return part
+
+    def _alter(self, frames: NDArray[np.uint8], content: Content) -> NDArray[np.uint8]:
+        if self.altered == "frozen":
+            return np.repeat(frames[:1], len(frames), axis=0)
+        seed = int.from_bytes(_content_digest(content)[:8])  # of the bytes: the same in any order of clips
+        return frames[np.random.default_rng(seed).permutation(len(frames))]
 
     def _with(self, indices: Sequence[int]) -> VideoSource:
         return VideoSource(
@@ -112,6 +132,7 @@ class VideoSource(ImageSource):
             frame_rate=self.frame_rate,
             on_error=self.on_error,
             indices=indices,
+            altered=self.altered,
         )
 
 

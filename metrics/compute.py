@@ -1,4 +1,4 @@
-"""From two sets of pictures to a report: `compute_metrics`, which `paragone metrics` and the demo call.
+"""From two sets of pictures or clips to a report: `compute_metrics`, which `paragone metrics` and the demo call.
 
 Everything that can be wrong with a request is found before the first picture is decoded: names, files, numbers of
 pictures, weights, tags of statistics files. Two sides whose statistics are on file need neither pictures nor torch.
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from paragone.data.errors import UsageError
 from paragone.data.images import OnError
 from paragone.data.progress import Progress, silent
-from paragone.data.records import MetricResult
+from paragone.data.records import MetricResult, metrics_document
+from paragone.data.videos import VideoSource
 from paragone.metrics.captions import (
     CLIP_SCORE,
     Captioned,
@@ -25,17 +26,22 @@ from paragone.metrics.captions import (
     clip_among,
 )
 from paragone.metrics.catalogue import ALIASES, Metric, Side
+from paragone.metrics.clip_controls import Control, extract_controls, with_controls
+from paragone.metrics.clip_protocols import default_features, is_of_clips
 from paragone.metrics.distributed import ALONE, Ranks, go_through_together
 from paragone.metrics.features import ExtractionOptions, Seen, Stream, open_extractor
 from paragone.metrics.inputs import (
+    ClipReading,
     Given,
     Source,
     check_contributions,
+    check_count,
     check_logits,
     check_numbers,
     check_tags,
     choose_metrics,
     open_side,
+    rule_of,
     uses,
 )
 from paragone.metrics.measured import Measured, cautions, result_of
@@ -59,8 +65,6 @@ if TYPE_CHECKING:
     from paragone.metrics.extractors.base import FeatureExtractor
     from paragone.metrics.extractors.clip import Clip
 
-SCHEMA = "paragone.metrics/1"
-
 
 @dataclass(frozen=True, slots=True)
 class MetricsReport:
@@ -76,11 +80,7 @@ class MetricsReport:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document `paragone.metrics/1`."""
-        return {
-            "schema": SCHEMA,
-            "results": [result.to_dict() for result in self.results],
-            "warnings": list(self.warnings),
-        }
+        return metrics_document(self.results, self.warnings)
 
 
 def compute_metrics(
@@ -88,7 +88,7 @@ def compute_metrics(
     reference: Source | None = None,
     *,
     metrics: Sequence[str] | None = None,
-    features: str | Sequence[str] = "gist",
+    features: str | Sequence[str] | None = None,
     weights: str | os.PathLike[str] | None = None,
     protocol: str = "paragone",
     training: Source | None = None,
@@ -99,16 +99,18 @@ def compute_metrics(
     workers: int = 1,
     cache: str | os.PathLike[str] | None = None,
     on_error: OnError = "raise",
+    clips: ClipReading | None = None,
     seed: int = 0,
     per_image: bool = False,
     ranks: Ranks = ALONE,
     progress: Progress = silent,
 ) -> MetricsReport:
-    """Compare `generated` with `reference`, both given as pictures (whatever `read_images` takes) or statistics.
+    """Compare `generated` with `reference`, both given as pictures (whatever `read_images` takes), clips or statistics.
 
     `metrics`: names of `ALL_METRICS` and `PICTURE_METRICS`, and clip_score; without them, those of `DEFAULT_METRICS`
     that the two sides allow, and authenticity when there is a `training` set. `reference` may be missing when no metric
-    asked for needs it. `features`: the extractor's name, or several, which then share one decoding of each picture.
+    asked for needs it. `features`: the extractor's name, or several, which then share one decoding of each picture; by
+    default one without weights, or that of a `protocol` for clips. `clips`: how clips are told from pictures and read.
     `prompts`: a file of captions, for clip_score. `settings`: options of metrics by metric and name, before those of
     the `protocol`. `cache`: a folder for features. `per_image`: also what each generated picture contributes to fd, and
     its clip_score. `ranks`: the processes that share the work, which all call this; the report of any but the first
@@ -119,6 +121,7 @@ def compute_metrics(
     with ranks.step():
         options = ExtractionOptions(device, batch_size, workers, None if cache is None else Path(cache))
         names = _extractor_names(features, weights, per_image=per_image)
+        clips = clips or ClipReading()
         sources = {"reference": reference, "generated": generated, "training": training}
         request = _requested(
             {role: source for role, source in sources.items() if source is not None},
@@ -129,6 +132,7 @@ def compute_metrics(
             weights=weights,
             protocol=protocol,
             on_error=on_error,
+            clips=clips,
         )
         contributing = per_image and (request.captioned is None or any(row.name == "fd" for row in request.rows))
         if contributing:
@@ -136,12 +140,14 @@ def compute_metrics(
     wanted = _wanted(request)
     sides, pairing = request.sides, request.pairing
     found = pass_through(sides, wanted, request.of_pixels, pairing, options, ranks=ranks, progress=progress)
+    controls = _controls(request, wanted, options, ranks, progress)
     if not ranks.first:
         return MetricsReport((), ())
     measured = [_measured(plan, wanted, found) for plan in request.plans if request.rows]
+    if clips.count is not None:
+        check_count(clips.count, [one for of_plan in measured for one in of_plan.values()])
     embedded = _embedded(request, wanted, found)
-    seen = found.seen
-    report = _report(request, measured, seen, seed=seed, asked=metrics or (), contributing=contributing)
+    report = _report(request, measured, found.seen, controls, seed=seed, asked=metrics or (), contributing=contributing)
     if request.captioned is None or embedded is None:
         return report
     result, scores, told = caption_result(request.captioned, embedded)
@@ -178,15 +184,21 @@ class _Request:
 def _requested(
     sources: Mapping[str, Source],
     metrics: Sequence[str] | None,
-    names: Sequence[str],
+    asked: Sequence[str] | None,
     *,
     prompts: str | os.PathLike[str] | None,
     settings: Values,
     weights: str | os.PathLike[str] | None,
     protocol: str,
     on_error: OnError,
+    clips: ClipReading,
 ) -> _Request:
-    sides = {role: open_side(role, one, on_error=on_error, features=names[0]) for role, one in sources.items()}
+    first = asked[0] if asked else ""
+    sides = {
+        role: open_side(role, one, on_error=on_error, features=first, clips=clips) for role, one in sources.items()
+    }
+    rule = rule_of(sides.values())
+    names = asked or (default_features(rule, protocol),)
     of_pixels = [PICTURE_METRICS[name] for name in dict.fromkeys(metrics or ()) if name in PICTURE_METRICS]
     captions = check_captions(CLIP_SCORE in (metrics or ()), prompts, sides["generated"], settings.get(CLIP_SCORE, {}))
     of_features = None if metrics is None else [name for name in metrics if name not in (*PICTURE_METRICS, CLIP_SCORE)]
@@ -200,7 +212,7 @@ def _requested(
     for name in names if any(side.pictures is not None for side in sides.values()) else names[:1]:
         given = {
             # A file of several extractors' statistics is opened for each of them.
-            role: side if side.pictures or name == names[0] else open_side(role, sources[role], features=name)
+            role: side if side.pictures or name == first else open_side(role, sources[role], features=name)
             for role, side in sides.items()
         }
         plans.append(_plan(name, given, rows, weights=weights, protocol=protocol))
@@ -216,6 +228,7 @@ def _report(
     request: _Request,
     measured: Sequence[Mapping[str, Measured]],
     seen: Seen,
+    controls: Mapping[str, Control],
     *,
     seed: int,
     asked: Sequence[str],
@@ -228,9 +241,12 @@ def _report(
         # Once more, for unreadable pictures may have been left out.
         check_numbers(request.rows, {role: (one.given.origin, one.side.n) for role, one in found.items()})
         of_plan = [result_of(row, found, plan.extractor, seed=seed) for row in request.rows]
-        warnings += [*plan.warnings, *cautions(of_plan, found)]
+        of_plan, told = _controlled(request, plan, of_plan, found, controls)
+        warnings += [*plan.warnings, *cautions(of_plan, found), *told]
         if "fid" in asked and all(result.metric != "fid" for result in of_plan):
-            warnings.append(f"asked for fid, but the features are not those of {INCEPTION.name}: reported as fd")
+            warnings.append(
+                f"asked for fid, but the features are not those of {INCEPTION.name}: reported as {of_plan[0].metric}"
+            )
         results += of_plan
     of_pixels, told = picture_results(request.of_pixels, request.sides, request.pairing, seen)
     contributions = contributions_of(measured[0]["reference"], measured[0]["generated"]) if contributing else ()
@@ -241,8 +257,10 @@ def _report(
 
 
 def _extractor_names(
-    features: str | Sequence[str], weights: str | os.PathLike[str] | None, *, per_image: bool
-) -> tuple[str, ...]:
+    features: str | Sequence[str] | None, weights: str | os.PathLike[str] | None, *, per_image: bool
+) -> tuple[str, ...] | None:
+    if features is None:
+        return None
     names = (features,) if isinstance(features, str) else tuple(dict.fromkeys(features))
     if not names:
         raise UsageError("no features are asked for; name at least one extractor")
@@ -281,6 +299,47 @@ def _wanted(request: _Request) -> dict[str, list[FeatureExtractor]]:
         if request.captioned.clip not in of_generated:
             of_generated.append(request.captioned.clip)
     return wanted
+
+
+def _controls(
+    request: _Request,
+    wanted: Mapping[str, Sequence[FeatureExtractor]],
+    options: ExtractionOptions,
+    ranks: Ranks,
+    progress: Progress,
+) -> Mapping[str, Control]:
+    """The altered reference clips, by all extractors of the reference, where an FVD is asked for."""
+    reference = request.sides["reference"].pictures if "reference" in request.sides else None
+    if not isinstance(reference, VideoSource) or all(row.name != "fd" for row in request.rows):
+        return {}
+    return extract_controls(reference, wanted["reference"], options, ranks=ranks, progress=progress)
+
+
+def _controlled(
+    request: _Request,
+    plan: _Plan,
+    results: Sequence[MetricResult],
+    measured: Mapping[str, Measured],
+    controls: Mapping[str, Control],
+) -> tuple[list[MetricResult], list[str]]:
+    """The results with controls beside the FVD, and warnings: also that there are none, where clips are compared."""
+    of_fvd = [row for row in request.rows if row.name == "fd"]
+    reference = measured.get("reference")
+    if not of_fvd or reference is None or not is_of_clips(results[0].protocol):
+        return list(results), []
+    if not isinstance(reference.given.pictures, VideoSource) or plan.extractor is None:
+        return list(results), [
+            f"{reference.given.origin} is statistics: no controls of whether these features see time"
+        ]
+    place = [one.extractor for one in request.plans].index(plan.extractor)
+    found: list[MetricResult] = []
+    told: list[str] = []
+    for row, result in zip(request.rows, results, strict=True):
+        if row in of_fvd:
+            result, warnings = with_controls(result, row, reference.side, controls, reference.given.pictures, place)
+            told += warnings
+        found.append(result)
+    return found, told
 
 
 def _measured(plan: _Plan, wanted: Mapping[str, Sequence[FeatureExtractor]], found: Found) -> dict[str, Measured]:
@@ -333,7 +392,9 @@ def extractor_for(
     """The extractor called `features` where a side is pictures; raises `UsageError` when a metric needs its logits."""
     if all(side.pictures is None for side in used):
         return None
-    extractor = open_extractor(features, weights=None if weights is None else Path(weights), protocol=protocol)
+    extractor = open_extractor(
+        features, weights=None if weights is None else Path(weights), protocol=protocol, rule=rule_of(used)
+    )
     check_logits(rows, extractor)
     return extractor
 

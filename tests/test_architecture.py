@@ -119,6 +119,7 @@ HEAVY = {"torch", "torchvision", "open_clip", "streamlit", "sklearn"}
         ("import paragone.judges", HEAVY),
         ("import paragone.arena", HEAVY),
         ("import paragone.arena.store, paragone.arena.leaderboard, paragone.arena.bradley_terry", HEAVY),
+        ("import paragone.arena.store, paragone.cli.judge_run, paragone.judges.mllm", HEAVY | {"pandas", "scipy"}),
         ("import paragone.arena.ui.main", {"torch", "torchvision", "open_clip", "sklearn"}),
         ("import paragone.cli.demo, paragone.cli.metrics, paragone.cli.rate, paragone.cli.leaderboard", HEAVY),
     ],

@@ -57,6 +57,7 @@ class Shown:
     prompt: str
     media: tuple[str, str]  # addresses
     source: str | None
+    mask: str | None  # the edge of what may change in the source
     same_size: bool
     dwell_ms: int
     notice: str

@@ -1,6 +1,7 @@
 """The gallery: one prompt, and what every model made of it, seed by seed. The prompt stands in the address.
 
-Pictures are read for the models and seeds that are in view only, reduced to the size of their tile, and kept.
+Pictures are read for the models and seeds that are in view only, reduced to the size of their tile, and kept. Clips
+play in step, with what was measured of their frames under them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import streamlit as st
 from PIL import Image
 
 from paragone.arena.ui import address, veil
+from paragone.arena.ui.clip_wall import draw_clips, is_clip
 from paragone.arena.ui.origin import origin_table
 from paragone.arena.ui.pictures import Pixels, contact_sheet, read_sample_picture, to_png
 from paragone.arena.ui.reading import OpenProject
@@ -51,6 +53,9 @@ def show(project: OpenProject) -> None:
     by_model: dict[str, dict[int, Sample]] = defaultdict(dict)
     for sample in samples:
         by_model[sample.model][sample.seed] = sample
+    if any(is_clip(project.folder, sample) for sample in samples):
+        _show_clips(project, by_model, seeds)
+        return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         shown = _choose_seeds(seeds)
         size = max(FEWEST_TILES, IN_VIEW // len(shown))
@@ -60,6 +65,22 @@ def show(project: OpenProject) -> None:
             with st.container(key=f"tile-{number}", width=TILE_PX, gap="xxsmall"):
                 _draw_tile(project, model, [by_model[model].get(seed) for seed in shown])
     _draw_origin(project, samples)
+
+
+def _show_clips(project: OpenProject, by_model: dict[str, dict[int, Sample]], seeds: list[int]) -> None:
+    """The clips of one seed, in step."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        seed = int(
+            address.select(st.container(), "Seed", tuple(map(str, seeds)), name="seed", page="gallery", width=120)
+        )
+        there = sorted(model for model, made in by_model.items() if seed in made)
+        models = address.page_of(there, FEWEST_TILES, name="models", page="gallery", what="models")
+    clips = [by_model[model][seed] for model in models]
+    moving = [sample for sample in clips if is_clip(project.folder, sample)]
+    draw_clips(project, moving, key="gallery-clips")
+    for sample in clips:
+        if sample not in moving:
+            st.text(f"{sample.model}: a still picture, or its file is missing")
 
 
 def _choose_prompt(prompts: list[Prompt]) -> Prompt | None:

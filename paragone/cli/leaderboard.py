@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -190,17 +191,23 @@ def default_voters(store: Store) -> list[Voters]:
     return sorted(kinds_with_votes(store)) or ["all"]
 
 
-def publish_leaderboard(folder: Path) -> None:
-    """Write a project's `leaderboard.json` and `leaderboard.csv`, and print the board.
+def publish_leaderboard(folder: Path, *, tasks: Sequence[Task] = ()) -> list[Leaderboard]:
+    """Write a project's `leaderboard.json` and `leaderboard.csv`, and print the board, which is returned.
 
-    The board is the judges' where judges have voted, else the people's.
+    The board is the judges' where judges have voted, else the people's. With `tasks` each has a board of its own, the
+    first in `leaderboard.json`, the others in `leaderboard-TASK.json`.
     """
     project = Project.open(folder)
+    boards: list[Leaderboard] = []
     with Store(project.database) as store:
-        board = store_leaderboard(store, voters=default_voters(store)[-1])
-    write_json(board.document(), str(project.leaderboard))
-    write_atomically(project.leaderboard.with_suffix(".csv"), leaderboard_csv(board.frame).encode())
-    print_board(board)
+        for task in tasks or (None,):
+            board = store_leaderboard(store, voters=default_voters(store)[-1], task=task)
+            path = project.leaderboard if not boards else project.leaderboard.with_stem(f"leaderboard-{task}")
+            write_json(board.document(), str(path))
+            write_atomically(path.with_suffix(".csv"), leaderboard_csv(board.frame).encode())
+            print_board(board)
+            boards.append(board)
+    return boards
 
 
 def print_board(board: Leaderboard, columns: list[str] | None = None) -> None:

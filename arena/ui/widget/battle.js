@@ -50,6 +50,7 @@ class Battle {
     root.querySelectorAll("[data-zoom]").forEach((button) => (button.onclick = () => this.zoomTo(button.dataset.zoom)));
     this.find("[data-unveil]").onclick = () => this.unveil();
     this.stage.addEventListener("click", (event) => this.veiled && (event.stopPropagation(), this.unveil()), { capture: true, signal });
+    this.find(".mask").onclick = () => this.showMask(!this.stage.classList.contains("masked"));
     const prompt = this.find(".prompt");
     prompt.onscroll = () => this.hintAtMore(prompt);
     const wipe = this.find(".wipe input");
@@ -86,8 +87,16 @@ class Battle {
     for (const side of SIDES) this.find(`.pane.${side} figcaption`).textContent = side.toUpperCase();
     this.stage.classList.toggle("sourced", Boolean(this.data.source));
     for (const view of this.root.querySelectorAll(".view")) view.replaceChildren(el("span", "Loading…", "waiting"));
+    this.find(".mask").hidden = !this.data.mask;
+    this.showMask(false);
     this.lens.reset();
     this.look("side");
+  }
+
+  // The edge of the mask: always over the source, over both results when it is asked for.
+  showMask(shown) {
+    this.stage.classList.toggle("masked", shown);
+    this.find(".mask").setAttribute("aria-pressed", String(shown));
   }
 
   async load() {
@@ -97,6 +106,7 @@ class Battle {
       const loaded = await Promise.all(wanted.map(([side, address]) => this.open(side, address)));
       if (this.data.battle !== battle || this.quit.signal.aborted) return;
       loaded.forEach(([side, picture]) => this.find(`.pane.${side} .view`).replaceChildren(picture)); // all at once
+      this.outline(battle, loaded.map(([side]) => side));
       const videos = loaded.slice(0, 2).map(([, picture]) => picture).filter((picture) => picture.tagName === "VIDEO");
       if (videos.length) {
         this.find(".player").hidden = false;
@@ -137,6 +147,24 @@ class Battle {
     this.layOut();
     this.see();
     this.gate();
+  }
+
+  // Not waited for: a vote needs no outline.
+  async outline(battle, sides) {
+    if (!this.data.mask) return;
+    try {
+      const { url } = await fetched(this.data.mask);
+      for (const side of sides) {
+        const edge = el("img", undefined, "outline");
+        Object.assign(edge, { alt: side === "s" ? "Where the picture may change" : "", src: url, draggable: false });
+        await edge.decode();
+        if (this.data.battle !== battle) return;
+        this.find(`.pane.${side} .view`).append(edge);
+      }
+      this.lens.draw();
+    } catch {
+      this.find(".mask").hidden = true;
+    }
   }
 
   async open(side, address) {
@@ -212,6 +240,7 @@ class Battle {
     } else if (key === "escape") this.look("side");
     else if (key === "v") this.unveil();
     else if (key === "z") this.lens.step(this.view(), null);
+    else if (key === "m" && this.data.mask) this.showMask(!this.stage.classList.contains("masked"));
     else if (VOTES[key]) this.act(VOTES[key]);
     else if (ACTIONS[key]) this.act(ACTIONS[key]);
   }
