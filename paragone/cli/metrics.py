@@ -12,7 +12,7 @@ from paragone.cli.extraction import extraction_options_of_several, feature_cache
 from paragone.data.records import metrics_document
 
 CONTRIBUTIONS = "paragone.per-image/1"
-PER_PICTURE = frozenset({"fd", "fid", "clip_score"})  # of which single pictures can be told, besides single items
+PER_PICTURE = frozenset({"fd", "fid", "fvd", "clip_score"})  # of which each picture's part can be told
 
 if TYPE_CHECKING:
     from paragone.data.records import MetricResult
@@ -132,8 +132,6 @@ def metrics(
             folder = feature_cache(cache, no_cache=no_cache)
             settings = parse_settings(set_options)
             plan, left = plan_items(generated, click.get_current_context().params, settings)
-            if plan is not None and not left:
-                clips.refuse_unused()
             reading = clips.reading(seed)
         report = None
         if plan is None or left:
