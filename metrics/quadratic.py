@@ -3,8 +3,8 @@ arXiv:2410.05203, §4).
 
 The published value is the V-statistic: it counts every sample with itself, and is biased upwards by what that adds (of
 standard normal features some 200 / n: 3.1 at 64 samples of either side of one distribution, 0.2 at 1024). The
-U-statistic leaves these pairs out. The kernel has no constant: it compares nothing but the second moments E[x xᵀ], so it
-cannot tell X from -X, and is blind to every odd moment. Read it beside FVD and KVD, whose kernels see means.
+U-statistic leaves these pairs out. The kernel has no constant: it compares nothing but the second moments E[x xᵀ], so
+it cannot tell X from -X, and is blind to every odd moment. Read it beside FVD and KVD, whose kernels see means.
 """
 
 from __future__ import annotations
