@@ -5,7 +5,9 @@ Nothing here decodes a picture or imports torch: these are the checks that come 
 
 from __future__ import annotations
 
+import hashlib
 import os
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -24,7 +26,7 @@ from paragone.data.videos import VideoSource, read_videos
 from paragone.metrics.catalogue import Metric, metric_named
 from paragone.metrics.feature_statistics import FeatureStatistics, ForeignStatistics, Statistics
 from paragone.metrics.settings import Values, with_settings
-from paragone.metrics.statistics_files import load_statistics
+from paragone.metrics.statistics_files import PICKLES, load_statistics
 
 if TYPE_CHECKING:
     from paragone.metrics.extractors.base import FeatureExtractor
