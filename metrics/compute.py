@@ -244,9 +244,8 @@ def _report(
         of_plan, told = _controlled(request, plan, of_plan, found, controls)
         warnings += [*plan.warnings, *cautions(of_plan, found), *told]
         if "fid" in asked and all(result.metric != "fid" for result in of_plan):
-            warnings.append(
-                f"asked for fid, but the features are not those of {INCEPTION.name}: reported as {of_plan[0].metric}"
-            )
+            name = next(result.metric for result in of_plan if result.metric in FRECHET)
+            warnings.append(f"asked for fid, but the features are not those of {INCEPTION.name}: reported as {name}")
         results += of_plan
     of_pixels, told = picture_results(request.of_pixels, request.sides, request.pairing, seen)
     contributions = contributions_of(measured[0]["reference"], measured[0]["generated"]) if contributing else ()
