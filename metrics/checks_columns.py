@@ -101,7 +101,8 @@ def _frechet(sides: Sides) -> Column:
     if influence.generated is None:
         raise TooFewSamples("a covariance lacks full rank, so there is no standard error: use fewer dimensions")
     of_halves = [frechet_distance(known, statistics_of_rows(made, half)) for half in rows]
-    return Column(2 * estimate.value - sum(of_halves) / 2, influence.generated, method="influence, bias by halves")
+    corrected = 2 * estimate.value - sum(of_halves) / 2
+    return Column(corrected, influence.generated, method="influence, bias by halves", plain=estimate.value)
 
 
 def _kernel(sides: Sides) -> Column:

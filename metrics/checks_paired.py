@@ -35,6 +35,12 @@ class Column:
     is_mean: bool = False  # value = mean of the contributions
     method: str = ""
     depends_on_n: bool = False  # so that only runs of equal size may be compared
+    plain: float | None = None  # the value before it was freed of bias, where it was
+
+    @property
+    def standard_error(self) -> float:
+        """That of the value by itself, if samples (or groups) are independent."""
+        return float(self.contributions.std(ddof=1) / np.sqrt(len(self.contributions)))
 
 
 def difference_of(
@@ -54,7 +60,7 @@ def difference_of(
     elif one.is_mean and layout.shared_baseline is not None and layout.shared_candidate is not None:
         one, two, layout_of = _shared(one, two, layout)
     sign = -1.0 if higher_is_better else 1.0
-    worsening = sign * (two.value - one.value)
+    worsening = sign * (two.value - one.value) + 0.0  # no negative zero
     found = _standard_error(one.contributions, two.contributions, layout_of)
     if found is None:
         return Untested(

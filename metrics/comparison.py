@@ -94,7 +94,7 @@ def compare_results(a: Path, b: Path) -> Comparison:
     rows, differences, warnings = [], [], []
     for one in results_a:
         others = [other for other in results_b if other.metric == one.metric]
-        found = [(other, _differences(one.signature, other.signature)) for other in others]
+        found = [(other, signature_differences(one.signature, other.signature)) for other in others]
         same = [other for other, different in found if not different]
         if same:
             rows.append(_side_by_side(one, same[0]))
@@ -132,7 +132,7 @@ def read_results(path: Path) -> list[MetricResult]:
     return results
 
 
-def _differences(one: str, two: str) -> list[str]:
+def signature_differences(one: str, two: str) -> list[str]:
     """In what two signatures differ that must agree; a part that one of them lacks is unknown, not different."""
     left, right = _parts(one), _parts(two)
     return [

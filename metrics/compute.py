@@ -116,6 +116,52 @@ def compute_metrics(
     Raises `UsageError`, `InputError`, `MissingWeights` or `PluginError` for what cannot be done, `NotComparable` when a
     statistics file was made with other features, `TooFewSamples` when a side is smaller than a metric allows.
     """
+    gathered = gather(
+        generated,
+        reference,
+        metrics=metrics,
+        features=features,
+        weights=weights,
+        protocol=protocol,
+        training=training,
+        prompts=prompts,
+        settings=settings,
+        device=device,
+        batch_size=batch_size,
+        workers=workers,
+        cache=cache,
+        on_error=on_error,
+        per_image=per_image,
+        ranks=ranks,
+        progress=progress,
+    )
+    return MetricsReport((), ()) if gathered is None else report_of(gathered, seed=seed)
+
+
+def gather(
+    generated: Source,
+    reference: Source | None = None,
+    *,
+    metrics: Sequence[str] | None = None,
+    features: str | Sequence[str] = "gist",
+    weights: str | os.PathLike[str] | None = None,
+    protocol: str = "paragone",
+    training: Source | None = None,
+    prompts: str | os.PathLike[str] | None = None,
+    settings: Values | None = None,
+    device: str = "auto",
+    batch_size: int = 32,
+    workers: int = 1,
+    cache: str | os.PathLike[str] | None = None,
+    on_error: OnError = "raise",
+    per_image: bool = False,
+    ranks: Ranks = ALONE,
+    progress: Progress = silent,
+) -> Gathered | None:
+    """The expensive half of `compute_metrics`, whose options these are: checks, pictures, features; no number yet.
+
+    None on any rank but the first. `report_of` makes numbers of it, `paragone.metrics.recording` a run record.
+    """
     with ranks.step():
         options = ExtractionOptions(device, batch_size, workers, None if cache is None else Path(cache))
         names = _extractor_names(features, weights, per_image=per_image)
@@ -137,11 +183,24 @@ def compute_metrics(
     sides, pairing = request.sides, request.pairing
     found = pass_through(sides, wanted, request.of_pixels, pairing, options, ranks=ranks, progress=progress)
     if not ranks.first:
-        return MetricsReport((), ())
-    measured = [_measured(plan, wanted, found) for plan in request.plans if request.rows]
-    embedded = _embedded(request, wanted, found)
-    seen = found.seen
-    report = _report(request, measured, seen, seed=seed, asked=metrics or (), contributing=contributing)
+        return None
+    return Gathered(
+        request,
+        [_measured(plan, wanted, found) for plan in request.plans if request.rows],
+        _embedded(request, wanted, found),
+        found.seen,
+        tuple(metrics or ()),
+        per_image,
+        contributing,
+    )
+
+
+def report_of(gathered: Gathered, *, seed: int = 0) -> MetricsReport:
+    """The numbers of what was gathered."""
+    request, embedded = gathered.request, gathered.embedded
+    report = _report(
+        request, gathered.measured, gathered.seen, seed=seed, asked=gathered.asked, contributing=gathered.contributing
+    )
     if request.captioned is None or embedded is None:
         return report
     result, scores, told = caption_result(request.captioned, embedded)
@@ -149,12 +208,12 @@ def compute_metrics(
         (*report.results, result),
         tuple(dict.fromkeys([*report.warnings, *told])),
         report.contributions,
-        scores if per_image else (),
+        scores if gathered.per_image else (),
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class Plan:
     """One extractor, or None where all is statistics, and the sides that its metrics look at."""
 
     extractor: FeatureExtractor | None
@@ -163,16 +222,29 @@ class _Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class _Request:
+class Request:
     """What is to be done, after every check that needs no picture."""
 
     sides: Mapping[str, Given]
     rows: Sequence[Metric]
     of_pixels: Sequence[PictureMetric]
     pairing: Pairing | None
-    plans: Sequence[_Plan]
+    plans: Sequence[Plan]
     captioned: Captioned | None
     warnings: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """All that the pictures had to be read for: by plan the measured sides, CLIP's features, and what pixels showed."""
+
+    request: Request
+    measured: Sequence[Mapping[str, Measured]]
+    embedded: NDArray[np.float64] | None  # [N, D]
+    seen: Seen
+    asked: tuple[str, ...]
+    per_image: bool
+    contributing: bool
 
 
 def _requested(
@@ -185,7 +257,7 @@ def _requested(
     weights: str | os.PathLike[str] | None,
     protocol: str,
     on_error: OnError,
-) -> _Request:
+) -> Request:
     sides = {role: open_side(role, one, on_error=on_error, features=names[0]) for role, one in sources.items()}
     of_pixels = [PICTURE_METRICS[name] for name in dict.fromkeys(metrics or ()) if name in PICTURE_METRICS]
     captions = check_captions(CLIP_SCORE in (metrics or ()), prompts, sides["generated"], settings.get(CLIP_SCORE, {}))
@@ -209,11 +281,11 @@ def _requested(
         clip = _clip(names, plans if rows else (), weights=weights, protocol=protocol)
         captioned = Captioned(sides["generated"], captions[0], clip, captions[1])
         warnings = [*warnings, *clip.warnings]
-    return _Request(sides, rows, of_pixels, pairing, plans, captioned, warnings)
+    return Request(sides, rows, of_pixels, pairing, plans, captioned, warnings)
 
 
 def _report(
-    request: _Request,
+    request: Request,
     measured: Sequence[Mapping[str, Measured]],
     seen: Seen,
     *,
@@ -260,16 +332,16 @@ def _plan(
     *,
     weights: str | os.PathLike[str] | None,
     protocol: str,
-) -> _Plan:
+) -> Plan:
     """What the rows look at with the extractor `name`."""
     used = tuple(side for role, side in sides.items() if any(uses(row, role) for row in rows))
     check_numbers(rows, {side.role: (side.origin, side.n) for side in used})
     extractor = extractor_for(used, rows, features=name, weights=weights, protocol=protocol)
     told = () if extractor is None else extractor.warnings
-    return _Plan(extractor, used, (*told, *check_tags(used, extractor)))
+    return Plan(extractor, used, (*told, *check_tags(used, extractor)))
 
 
-def _wanted(request: _Request) -> dict[str, list[FeatureExtractor]]:
+def _wanted(request: Request) -> dict[str, list[FeatureExtractor]]:
     """By role, the extractors that its pictures go through."""
     wanted: dict[str, list[FeatureExtractor]] = {}
     for plan in request.plans if request.rows else ():
@@ -283,12 +355,12 @@ def _wanted(request: _Request) -> dict[str, list[FeatureExtractor]]:
     return wanted
 
 
-def _measured(plan: _Plan, wanted: Mapping[str, Sequence[FeatureExtractor]], found: Found) -> dict[str, Measured]:
+def _measured(plan: Plan, wanted: Mapping[str, Sequence[FeatureExtractor]], found: Found) -> dict[str, Measured]:
     """By role, the sides that the plan's metrics look at."""
     measured = {}
     for side in plan.used:
         if side.statistics is not None:
-            measured[side.role] = Measured(side, Side(side.statistics), side.digest)
+            measured[side.role] = Measured(side, Side(side.statistics, side.features), side.digest)
         elif plan.extractor is not None:
             one = found.extractions[side.role][wanted[side.role].index(plan.extractor)]
             measured[side.role] = Measured(side, one.side, one.content, one.digests)
@@ -296,7 +368,7 @@ def _measured(plan: _Plan, wanted: Mapping[str, Sequence[FeatureExtractor]], fou
 
 
 def _embedded(
-    request: _Request, wanted: Mapping[str, Sequence[FeatureExtractor]], found: Found
+    request: Request, wanted: Mapping[str, Sequence[FeatureExtractor]], found: Found
 ) -> NDArray[np.float64] | None:
     """CLIP's features of the generated side for clip_score; None without it."""
     if request.captioned is None:
@@ -307,7 +379,7 @@ def _embedded(
 
 
 def _clip(
-    names: Sequence[str], plans: Sequence[_Plan], *, weights: str | os.PathLike[str] | None, protocol: str
+    names: Sequence[str], plans: Sequence[Plan], *, weights: str | os.PathLike[str] | None, protocol: str
 ) -> Clip:
     """The CLIP of clip_score: that of a plan if there is one, so that it is loaded once."""
     name = clip_among(names)
