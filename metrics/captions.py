@@ -87,7 +87,7 @@ def captions_of(path: str | os.PathLike[str], pictures: ImageSource) -> tuple[st
 
 def _keyed(file: Path, text: str) -> tuple[str, dict[str, str]]:
     """The column that names pictures, and captions by it."""
-    rows = _rows(file, text)
+    rows = read_rows(file, text)
     found: dict[str, str] = {}
     key = next((key for key in KEYS if rows and key in rows[0][1]), None)
     if key is None:
@@ -103,8 +103,8 @@ def _keyed(file: Path, text: str) -> tuple[str, dict[str, str]]:
     return key, found
 
 
-def _rows(file: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
-    """Line numbers and rows."""
+def read_rows(file: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
+    """Line numbers and rows of a .csv (with a header) or .jsonl file; raises `InputError` for what is neither."""
     suffix = file.suffix.lower()
     if suffix == ".csv":
         reader = csv.DictReader(text.splitlines(keepends=True), strict=True)

@@ -26,7 +26,7 @@ from paragone.metrics.checks import (
     overall,
 )
 from paragone.metrics.checks_paired import Column, difference_of
-from paragone.metrics.comparison import signature_differences
+from paragone.metrics.comparison import signature_differences, signature_gaps
 from paragone.metrics.run_items import Indices, Layout, lay_out
 from paragone.metrics.run_record import Measure, RunRecord
 
@@ -98,16 +98,16 @@ def check_runs(
     alpha: float,
     power: float,
     level: Level | None = None,
-    beside: Sequence[tuple[Gate, Tested | Untested, bool]] = (),
+    interim: bool = False,
     categories: Mapping[str, Mapping[str, str]] | None = None,
     seed: int = 0,
 ) -> RunCheck:
     """The verdicts of `candidate` under `gates`; raises `NotComparable` that names every difference.
 
-    `level`: what this look may spend of an error rate. `beside`: gates tested elsewhere that belong to the same family
-    (and whether higher is better). `categories`: by name, the category of each prompt, for slices.
+    `level`: what this look may spend of an error rate. `interim`: the candidate is the first part of its seeds, so that
+    metrics that depend on n have to wait. `categories`: by name, the category of each prompt, for slices.
     """
-    differences = differences_of(baseline, candidate, gates)
+    differences = differences_of(baseline, candidate, gates, interim=interim)
     if differences:
         raise NotComparable(
             f"{candidate.model} cannot be compared with the baseline {baseline.model}: {'; '.join(differences)}"
@@ -120,9 +120,9 @@ def check_runs(
         for gate, pair in zip(gates, pairs, strict=True)
     ]
     findings = decide(
-        [*gates, *(gate for gate, _, _ in beside)],
-        [*outcomes, *(outcome for _, outcome, _ in beside)],
-        [*(one.higher_is_better for one, _ in pairs), *(higher for _, _, higher in beside)],
+        gates,
+        outcomes,
+        [one.higher_is_better for one, _ in pairs],
         alpha=alpha,
         power=power,
         level=level,
@@ -140,7 +140,9 @@ def check_runs(
     )
 
 
-def differences_of(baseline: RunRecord, candidate: RunRecord, gates: Sequence[Gate]) -> list[str]:
+def differences_of(
+    baseline: RunRecord, candidate: RunRecord, gates: Sequence[Gate], *, interim: bool = False
+) -> list[str]:
     """In what the two runs differ that must agree, metric by metric; empty when they may be compared."""
     found: list[str] = []
     for gate in gates:
@@ -149,9 +151,9 @@ def differences_of(baseline: RunRecord, candidate: RunRecord, gates: Sequence[Ga
             found.append(f"{gate.metric} is gated, but was not measured of the candidate")
             continue
         found += signature_differences(one.signature, two.signature)
+        found += signature_gaps(one.signature, two.signature, ("judge", "template"))
         n, m = len(baseline.items), len(candidate.items)
-        depends = any(side.column is not None and side.column.depends_on_n for side in (one, two))
-        if depends and abs(n - m) > SIZES_AGREE * max(n, m):
+        if _sizes_matter(one, two, n, m) and not interim:
             found.append(f"{gate.metric} depends on the number of samples: {n:,} in the baseline, {m:,} here")
     try:
         lay_out(baseline.items, candidate.items)
@@ -166,12 +168,19 @@ def differences_of(baseline: RunRecord, candidate: RunRecord, gates: Sequence[Ga
     return list(dict.fromkeys(found))
 
 
+def _sizes_matter(baseline: Measure, candidate: Measure, n: int, m: int) -> bool:
+    depends = any(one.column is not None and one.column.depends_on_n for one in (baseline, candidate))
+    return depends and abs(n - m) > SIZES_AGREE * max(n, m)
+
+
 def _outcome(
     baseline: Measure, candidate: Measure, layout: Layout, *, margin: float, counts: tuple[int, int], seed: int
 ) -> Tested | Untested:
     if baseline.column is None or candidate.column is None:
         reason = candidate.reason or baseline.reason
         return Untested(baseline.value, candidate.value, reason, *counts)
+    if _sizes_matter(baseline, candidate, *counts):
+        return Untested(baseline.value, candidate.value, "depends on n, so it waits for the last look", *counts)
     return difference_of(
         baseline.column,
         candidate.column,

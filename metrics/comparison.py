@@ -37,6 +37,8 @@ MUST_AGREE = {  # parts of a signature, and what they are
     "train": "training set",
     "prompts": "set of prompts",
     "set": "settings",
+    "judge": "judge",
+    "template": "judge's template",
 }
 DEFAULT_SETTINGS = "the defaults"
 
@@ -139,6 +141,16 @@ def signature_differences(one: str, two: str) -> list[str]:
         f"the {what} is {left[key]} in the one and {right[key]} in the other"
         for key, what in MUST_AGREE.items()
         if key in left and key in right and left[key] != right[key]
+    ]
+
+
+def signature_gaps(one: str, two: str, keys: Sequence[str]) -> list[str]:
+    """Which of `keys` only one of two signatures has, in words: for comparisons that take nothing on trust."""
+    left, right = _parts(one), _parts(two)
+    return [
+        f"the {MUST_AGREE[key]} is {left.get(key, 'unknown')} in the one and {right.get(key, 'unknown')} in the other"
+        for key in keys
+        if (key in left) != (key in right)
     ]
 
 

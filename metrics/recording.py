@@ -7,12 +7,10 @@ run that is read back and one that has just been measured agree to the last bit.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from paragone import __version__
 from paragone.data.errors import InputError, TooFewSamples, UsageError
@@ -36,22 +34,11 @@ from paragone.metrics.run_record import KEPT_ROWS, Measure, Packed, Recipe, RunR
 DEFAULT_MARGIN = "5%"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Scores:
-    """A measure that was made elsewhere, such as a judge's score of each sample; `signature` says by whom and how."""
-
-    name: str
-    higher_is_better: bool
-    signature: str
-    values: NDArray[np.float64]  # [N], in the order of the samples
-
-
 def record_of(
     gathered: Gathered,
     recipe: Recipe,
     *,
     model: str = "",
-    scores: Sequence[Scores] = (),
     prompt_texts: Mapping[str, str] | None = None,
     keep_features: bool = False,
 ) -> RunRecord:
@@ -68,10 +55,6 @@ def record_of(
     measures = _of_features(gathered, measured, packed, items, seed=recipe.seed)
     measures += [_of_pixels(row, gathered, request, len(items)) for row in request.of_pixels]
     measures += _of_captions(gathered, items)
-    measures += [
-        Measure(one.name, one.higher_is_better, one.signature, float(one.values.mean()), mean_column(one.values))
-        for one in scores
-    ]
     generated = measured.get("generated")
     statistics = None if generated is None else generated.side.statistics
     return RunRecord(

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from paragone.cli.extraction import extraction_options_of_several, feature_cache
+from paragone.data.errors import UsageError
 
 CONTRIBUTIONS = "paragone.per-image/1"
 
 if TYPE_CHECKING:
     from paragone.data.records import MetricResult
-    from paragone.metrics.compute import MetricsReport
+    from paragone.metrics.compute import Gathered, MetricsReport
+    from paragone.metrics.settings import Values
 
 
 @click.command()
@@ -62,6 +64,12 @@ if TYPE_CHECKING:
     help="Write what each generated picture contributes to fd, greatest first, to FILE (.csv, .json or .parquet). "
     "Needs more pictures than feature dimensions on both sides. With clip_score: each picture's score.",
 )
+@click.option(
+    "--record",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write a run record for `paragone check` to FILE (.json, with an .npz beside it). One extractor only.",
+)
 @click.option("--json", "json_target", metavar="FILE|-", help="Write the results as JSON to FILE, or to stdout with -.")
 def metrics(
     generated: str,
@@ -81,6 +89,7 @@ def metrics(
     no_cache: bool,
     seed: int,
     per_image: Path | None,
+    record: Path | None,
     json_target: str | None,
 ) -> None:
     """Compare generated images with a reference: FD, KID, precision, recall …
@@ -91,7 +100,7 @@ def metrics(
     """
     from paragone.cli.output import check_writable, progress_bars, write_json
     from paragone.cli.tables import check_table, write_table
-    from paragone.metrics.compute import compute_metrics
+    from paragone.metrics.compute import gather, report_of
     from paragone.metrics.distributed import ranks_of_this_run
     from paragone.metrics.settings import parse_settings
 
@@ -99,9 +108,10 @@ def metrics(
         with ranks.step():
             check_writable(json_target)
             check_table(per_image)
+            _check_record(record, features)
             folder = feature_cache(cache, no_cache=no_cache)
             settings = parse_settings(set_options)
-        report = compute_metrics(
+        gathered = gather(
             generated,
             reference,
             metrics=metric_names or None,
@@ -116,13 +126,15 @@ def metrics(
             workers=workers,
             cache=folder,
             on_error=on_error,
-            seed=seed,
             per_image=per_image is not None,
             ranks=ranks,
             progress=progress,
         )
-    if not ranks.first:
-        return
+        if gathered is None:
+            return
+        report = report_of(gathered, seed=seed)
+    if record is not None:
+        _write_record(gathered, record, features=features[0], protocol=protocol, settings=settings, seed=seed)
     if per_image is not None:
         write_table(_rows_of_pictures(report), per_image, schema=CONTRIBUTIONS)
     if json_target:
@@ -130,6 +142,30 @@ def metrics(
     if json_target != "-":
         _print_table(report.results)
     _print_warnings(report.warnings)
+
+
+def _check_record(record: Path | None, features: tuple[str, ...]) -> None:
+    from paragone.cli.output import check_writable
+
+    if record is None:
+        return
+    if record.suffix.lower() != ".json":
+        raise UsageError(f"--record {record}: name a .json file; its arrays go beside it as .npz")
+    if len(set(features)) > 1:
+        raise UsageError(f"--record {record}: of which of {', '.join(features)}? A run record has one extractor")
+    check_writable(str(record))
+
+
+def _write_record(
+    gathered: Gathered, record: Path, *, features: str, protocol: str, settings: Values, seed: int
+) -> None:
+    from paragone.metrics.recording import record_of
+    from paragone.metrics.run_files import write_run
+    from paragone.metrics.run_record import Recipe
+
+    names = [row.name for row in (*gathered.request.rows, *gathered.request.of_pixels)]
+    names += ["clip_score"] if gathered.request.captioned is not None else []
+    write_run(record_of(gathered, Recipe(features, protocol, tuple(names), settings, seed)), record)
 
 
 def _rows_of_pictures(report: MetricsReport) -> list[dict[str, Any]]:
