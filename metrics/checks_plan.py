@@ -8,7 +8,7 @@ of one prompt and seed, is estimated where there are two pilots, and 0 (unpaired
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from scipy.special import ndtri
 from paragone.data.errors import UsageError
 from paragone.metrics.checks import Gate, Tested, Untested
 from paragone.metrics.checks_paired import difference_of
-from paragone.metrics.run_items import Layout, lay_out
+from paragone.metrics.run_items import lay_out
 from paragone.metrics.run_record import RunRecord
 
 SCHEMA = "paragone.plan/1"
@@ -58,7 +58,7 @@ def plan_samples(
 ) -> Plan:
     """What each gate of the pilot needs; with a `second` run of the same requests, for paired samples."""
     other = second or pilot
-    layout = lay_out(pilot.items, other.items) if second is not None else _apart(pilot)
+    layout = lay_out(pilot.items, other.items)
     factor = float(ndtri(1 - alpha) + ndtri(power))
     rows = []
     for gate in gates:
@@ -67,8 +67,10 @@ def plan_samples(
             why = one.reason or "not measured of the second pilot"
             rows.append(Planned(gate.metric, gate.margin, None, len(pilot.items), None, None, second is not None, why))
             continue
+        # Of one pilot: its own noise, against a run without any; that of two such runs is √2 times that.
+        nothing = replace(one.column, contributions=np.zeros_like(one.column.contributions), is_mean=False)
         found = difference_of(
-            one.column,
+            one.column if second is not None else nothing,
             two.column,
             layout,
             higher_is_better=one.higher_is_better,
@@ -80,28 +82,15 @@ def plan_samples(
     return Plan(alpha, power, told, tuple(rows))
 
 
-def _apart(pilot: RunRecord) -> Layout:
-    """The layout of the pilot and a run like it that shares nothing with it but its strata."""
-    alone = lay_out(pilot.items, pilot.items)
-    clusters = len(alone.strata)
-    return Layout(
-        alone.of_baseline,
-        alone.of_candidate + clusters,
-        np.concatenate([alone.strata, alone.strata]),
-        None,
-        None,
-        alone.told,
-    )
-
-
 def _row(gate: Gate, found: Tested | Untested, n: int, factor: float, *, paired: bool) -> Planned:
     if isinstance(found, Untested):
         return Planned(gate.metric, gate.margin, None, n, None, found.least, paired, found.reason)
-    detectable = factor * found.standard_error
+    standard_error = found.standard_error * (1.0 if paired else math.sqrt(2))
+    detectable = factor * standard_error
     return Planned(
         metric=gate.metric,
         margin=gate.margin,
-        deviation=found.standard_error * math.sqrt(n),
+        deviation=standard_error * math.sqrt(n),
         n=n,
         detectable=detectable,
         n_needed=max(2, math.ceil(n * (detectable / gate.margin) ** 2)),

@@ -242,8 +242,8 @@ def check(
     if bless:
         return _bless(request, targets)
     with progress_bars() as progress:
-        report, _ = check_flow.check(request, progress=progress)
-    targets.write(report, request)
+        report, measured_against = check_flow.check(request, progress=progress)
+    targets.write(report, measured_against)
     return report.exit_code
 
 
@@ -329,7 +329,7 @@ class _Targets:
         for target in (json, junit, markdown, html, model_card):
             check_writable(target)
 
-    def write(self, report: CheckReport, request: Request) -> None:
+    def write(self, report: CheckReport, reference: str) -> None:
         """Write every document, each in one piece; the table on the terminal unless stdout is taken."""
         from paragone.cli import check_documents as documents
         from paragone.cli.check_report import print_report
@@ -346,9 +346,9 @@ class _Targets:
         if self.html:
             from paragone.cli.check_html import html_report
 
-            _write(html_report(report, request.samples, self.baseline_images), self.html)
+            _write(html_report(report, self.baseline_images), self.html)
         if self.model_card:
-            _write(documents.model_card(report, dataset=request.reference or request.baseline.name), self.model_card)
+            _write(documents.model_card(report, dataset=reference), self.model_card)
         if "-" not in (self.json, self.markdown, self.model_card):
             print_report(report)
             if self.github:

@@ -157,8 +157,11 @@ def _changes(before: RunRecord, after: RunRecord) -> list[str]:
 # ---- Checking ------------------------------------------------------------------------------------------------------
 
 
-def check(request: Request, *, progress: Progress) -> tuple[CheckReport, RunRecord]:
-    """Every candidate against the baseline; what cannot be compared, or failed outside, is an outcome, too."""
+def check(request: Request, *, progress: Progress) -> tuple[CheckReport, str]:
+    """Every candidate against the baseline; what cannot be compared, or failed outside, is an outcome, too.
+
+    Beside the report: what the baseline was measured against, in words.
+    """
     from paragone.metrics.checks_measure import need_again
     from paragone.metrics.run_files import read_run
 
@@ -179,7 +182,7 @@ def check(request: Request, *, progress: Progress) -> tuple[CheckReport, RunReco
     for source in request.candidates or ("",):
         try:
             found = _one(source, request, baseline, gates, share=max(1, len(request.candidates)), progress=progress)
-            outcomes.append(Outcome(found.model, source or str(request.generator), found))
+            outcomes.append(Outcome(found.model, source or _samples_folder(request), found))
         except ParagoneError as error:
             problem = problem_of(error)
             if problem is None:
@@ -189,7 +192,14 @@ def check(request: Request, *, progress: Progress) -> tuple[CheckReport, RunReco
     report = CheckReport(
         str(request.baseline), baseline.model, baseline.created, age, request.strict, tuple(outcomes), tuple(warnings)
     )
-    return report, baseline
+    reference = baseline.yardsticks.get("reference")
+    return report, Path(reference.origin).name if reference is not None else "no reference"
+
+
+def _samples_folder(request: Request) -> str:
+    from paragone.cli.check_generate import open_generator
+
+    return str(request.samples / open_generator(str(request.generator)).name)
 
 
 def _is_record(source: str) -> bool:

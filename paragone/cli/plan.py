@@ -142,8 +142,8 @@ def _print_votes(found: PlannedVotes, seconds: float | None, usd: float | None) 
     stdout.print(f"a lead of {found.elo:g} points, {found.ties:.0%} ties:", markup=False)
     stdout.print(f"  {found.fixed:,} votes, looked at once", markup=False)
     stdout.print(
-        f"  SPRT(-{found.elo:g}, 0), looked at after every vote: {found.sprt_if_equal:,} on average where the candidate "
-        f"is as good, {found.sprt_if_worse:,} where it is {found.elo:g} points worse",
+        f"  SPRT(-{found.elo:g}, 0), looked at after every vote: {found.sprt_if_equal:,} on average where the "
+        f"candidate is as good, {found.sprt_if_worse:,} where it is {found.elo:g} points worse",
         markup=False,
         soft_wrap=True,
     )
