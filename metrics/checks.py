@@ -59,7 +59,7 @@ class Gate:
 
 
 @dataclass(frozen=True, slots=True)
-class Tested:
+class Difference:
     """A difference of one metric with its tests. `worsening` is candidate minus baseline where lower is better,
     otherwise the other way round; the one-sided p-values are of no worsening, no improvement, and no less than the
     margin.
@@ -132,7 +132,7 @@ class Finding:
 
 def decide(
     gates: Sequence[Gate],
-    outcomes: Sequence[Tested | Untested],
+    outcomes: Sequence[Difference | Untested],
     higher_is_better: Sequence[bool],
     *,
     alpha: float = ALPHA,
@@ -145,8 +145,8 @@ def decide(
     """
     _check_rates(alpha, power)
     spend = level or (lambda rate: rate)
-    worse = [outcome.p_worse if isinstance(outcome, Tested) else 1.0 for outcome in outcomes]
-    better = [outcome.p_better if isinstance(outcome, Tested) else 1.0 for outcome in outcomes]
+    worse = [outcome.p_worse if isinstance(outcome, Difference) else 1.0 for outcome in outcomes]
+    better = [outcome.p_better if isinstance(outcome, Difference) else 1.0 for outcome in outcomes]
     are_worse, are_better = (holm_rejects(p_values, alpha, level=spend) for p_values in (worse, better))
     adjusted = holm(worse)
     found = []
@@ -193,7 +193,7 @@ def _not_tested(gate: Gate, outcome: Untested, higher: bool, *, level: float, po
 
 
 def _told(
-    gate: Gate, outcome: Tested, higher: bool, verdict: Verdict, adjusted: float, *, level: float, power: float
+    gate: Gate, outcome: Difference, higher: bool, verdict: Verdict, adjusted: float, *, level: float, power: float
 ) -> Finding:
     low, high = outcome.bounds(level)
     detectable = detectable_effect(outcome.standard_error, outcome.degrees_of_freedom, alpha=level, power=power)

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from paragone.metrics.checks import Tested, Untested, upper_tail
+from paragone.metrics.checks import Difference, Untested, upper_tail
 from paragone.metrics.run_items import Layout
 
 Array = NDArray[np.float64]
@@ -52,7 +52,7 @@ def difference_of(
     margin: float,
     counts: tuple[int, int],
     seed: int = 0,
-) -> Tested | Untested:
+) -> Difference | Untested:
     """The worsening of the candidate, with its standard error and tests. `counts`: samples of either run."""
     one, two, layout_of = baseline, candidate, layout
     if one.of == "groups":
@@ -79,7 +79,7 @@ def difference_of(
         worse, better = (sign_flip_p(factor * differences, seed=seed) for factor in (sign, -sign))
         within = sign_flip_p(-(sign * differences - margin * shares), seed=seed)
         method = f"sign flips of {len(differences):,} clusters"
-    return Tested(
+    return Difference(
         baseline=one.value,
         candidate=two.value,
         worsening=worsening,

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from paragone.data.errors import UsageError
-from paragone.metrics.checks import Gate, Tested, Untested
+from paragone.metrics.checks import Difference, Gate, Untested
 from paragone.metrics.checks_paired import difference_of
 from paragone.metrics.run_items import lay_out
 from paragone.metrics.run_record import RunRecord
@@ -82,7 +82,7 @@ def plan_samples(
     return Plan(alpha, power, told, tuple(rows))
 
 
-def _row(gate: Gate, found: Tested | Untested, n: int, factor: float, *, paired: bool) -> Planned:
+def _row(gate: Gate, found: Difference | Untested, n: int, factor: float, *, paired: bool) -> Planned:
     if isinstance(found, Untested):
         return Planned(gate.metric, gate.margin, None, n, None, found.least, paired, found.reason)
     standard_error = found.standard_error * (1.0 if paired else math.sqrt(2))

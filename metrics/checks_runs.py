@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from paragone.data.errors import NotComparable
 from paragone.metrics.checks import (
+    Difference,
     Finding,
     Gate,
     Level,
-    Tested,
     Untested,
     Verdict,
     benjamini_hochberg,
@@ -175,7 +175,7 @@ def _sizes_matter(baseline: Measure, candidate: Measure, n: int, m: int) -> bool
 
 def _outcome(
     baseline: Measure, candidate: Measure, layout: Layout, *, margin: float, counts: tuple[int, int], seed: int
-) -> Tested | Untested:
+) -> Difference | Untested:
     if baseline.column is None or candidate.column is None:
         reason = candidate.reason or baseline.reason
         return Untested(baseline.value, candidate.value, reason, *counts)
@@ -223,7 +223,7 @@ def _slices(
     by = dict(categories)
     if not baseline.items.prompts_are_a_sample:
         by = {"prompt": {prompt: prompt for prompt in baseline.items.prompt_ids}, **by}
-    tested: list[tuple[str, str, str, Tested]] = []
+    tested: list[tuple[str, str, str, Difference]] = []
     for name, category_of in by.items():
         parts = [
             np.array([category_of.get(prompt, "") for prompt in run.items.prompts or ()])
@@ -247,7 +247,7 @@ def _slices(
                     counts=(len(rows[0]), len(rows[1])),
                     seed=seed,
                 )
-                if isinstance(found, Tested):
+                if isinstance(found, Difference):
                     tested.append((gate.metric, name, value, found))
     q_values = benjamini_hochberg([found.p_worse for *_, found in tested]) if tested else []
     rows_found = [

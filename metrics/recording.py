@@ -6,11 +6,14 @@ run that is read back and one that has just been measured agree to the last bit.
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from paragone import __version__
 from paragone.data.errors import InputError, TooFewSamples, UsageError
@@ -18,18 +21,21 @@ from paragone.data.generators.runner import MANIFEST, read_manifest
 from paragone.data.images import ImageSource
 from paragone.data.records import Status
 from paragone.metrics.captions import caption_result
-from paragone.metrics.catalogue import ALIASES, Metric, Side
+from paragone.metrics.catalogue import ALIASES, Metric, Side, metric_named
 from paragone.metrics.checks import Gate
 from paragone.metrics.checks_columns import Sides, column_of, mean_column
 from paragone.metrics.compute import Gathered, Request
-from paragone.metrics.feature_statistics import FeatureStatistics
-from paragone.metrics.inputs import uses
+from paragone.metrics.feature_statistics import FeatureStatistics, as_rows
+from paragone.metrics.inputs import Given, uses
 from paragone.metrics.measured import Measured, description_of
 from paragone.metrics.pairs import requests_of
 from paragone.metrics.picture_metrics import PictureMetric
 from paragone.metrics.run_files import now
 from paragone.metrics.run_items import Items
 from paragone.metrics.run_record import KEPT_ROWS, Measure, Packed, Recipe, RunRecord, Yardstick
+
+if TYPE_CHECKING:
+    from paragone.metrics.extractors.base import FeatureExtractor
 
 DEFAULT_MARGIN = "5%"
 
@@ -52,7 +58,8 @@ def record_of(
     items = items_of(pictures)
     measured = gathered.measured[0] if gathered.measured else {}
     packed = {role: _packed(one) for role, one in measured.items()}
-    measures = _of_features(gathered, measured, packed, items, seed=recipe.seed)
+    extractor = request.plans[0].extractor if measured else None
+    measures = _of_features(request.rows, measured, packed, items, extractor, seed=recipe.seed)
     measures += [_of_pixels(row, gathered, request, len(items)) for row in request.of_pixels]
     measures += _of_captions(gathered, items)
     generated = measured.get("generated")
@@ -78,6 +85,59 @@ def record_of(
     )
 
 
+def run_of_features(
+    generated: ArrayLike,
+    reference: ArrayLike | None = None,
+    *,
+    training: ArrayLike | None = None,
+    metrics: Sequence[str] = ("fd", "kid", "precision", "recall"),
+    items: Items | None = None,
+    model: str = "run",
+    extractor: str | None = None,
+    protocol: str | None = None,
+    seed: int = 0,
+    keep_features: bool = False,
+) -> RunRecord:
+    """The record of features [N, D] that were extracted elsewhere; `extractor` and `protocol` say how, and must agree.
+
+    `items` names the samples (by default by their row). Errors are those of the metrics.
+    """
+    given = {"generated": generated, "reference": reference, "training": training}
+    measured = {}
+    for role, features in given.items():
+        if features is not None:
+            rows = as_rows(features, name=role)
+            digest = hashlib.sha256(np.ascontiguousarray(rows).tobytes()).hexdigest()
+            statistics = FeatureStatistics.from_features(rows, extractor=extractor, protocol=protocol)
+            side = Given(role, f"{role} features", None, statistics, digest, rows)
+            measured[role] = Measured(side, Side(statistics, rows), digest)
+    n = measured["generated"].side.n or 0
+    items = items or Items(tuple(f"[{number}]" for number in range(n)))
+    if len(items) != n:
+        raise InputError(f"{n} rows of features, but {len(items)} items; name each row once")
+    rows_of = [metric_named(name) for name in metrics]
+    packed = {role: _packed(one) for role, one in measured.items()}
+    measures = _of_features(rows_of, measured, packed, items, None, seed=seed)
+    statistics = measured["generated"].side.statistics
+    assert isinstance(statistics, FeatureStatistics)
+    return RunRecord(
+        model=model,
+        created=now(),
+        version=__version__,
+        items=items,
+        generated=measured["generated"].digest,
+        recipe=Recipe(extractor or "unknown", protocol or "unknown", tuple(row.name for row in rows_of), {}, seed),
+        measures={one.metric: one for one in measures},
+        statistics=statistics,
+        yardsticks={
+            role: Yardstick(role, one.given.origin, one.digest, one.side.statistics, _small(packed[role]))
+            for role, one in measured.items()
+            if role != "generated"
+        },
+        packed=packed["generated"] if keep_features else None,
+    )
+
+
 def items_of(pictures: ImageSource) -> Items:
     """The samples behind the rows: by prompt and seed where the folder has a manifest, otherwise by name."""
     requests = requests_of(pictures)
@@ -100,23 +160,23 @@ def _small(packed: Packed | None) -> Packed | None:
 
 
 def _of_features(
-    gathered: Gathered,
+    rows: Sequence[Metric],
     measured: Mapping[str, Measured],
     packed: Mapping[str, Packed | None],
     items: Items,
+    extractor: FeatureExtractor | None,
     *,
     seed: int,
 ) -> list[Measure]:
     if not measured:
         return []
     kept = {
-        role: Side(one.side.statistics, None if (rows := packed[role]) is None else rows.rows())
+        role: Side(one.side.statistics, None if (kept_features := packed[role]) is None else kept_features.rows())
         for role, one in measured.items()
     }
     sides = Sides(kept["generated"], items, kept.get("reference"), kept.get("training"))
-    extractor = gathered.request.plans[0].extractor
     found = []
-    for row in gathered.request.rows:
+    for row in rows:
         described = description_of(row, measured, extractor)
         try:
             column = column_of(row, sides, seed=seed)
