@@ -35,6 +35,7 @@ from paragone.metrics.run_items import GROUPS, Items
 from paragone.metrics.vendi import vendi_influence
 
 Array = NDArray[np.float64]
+Single = NDArray[np.float32]
 TILE = 1024  # rows of a kernel or of distances that are computed together
 SPARE = 6  # neighbours beyond the k-th that are kept, for those that fall out with a group
 
@@ -201,12 +202,12 @@ def _coverage(sides: Sides) -> Column:
 def _recall(sides: Sides) -> Column:
     """Reference samples inside a ball of generated ones, whose radii grow when a group is left out.
 
-    The value is exact; the values without a group, which only give the noise, are by plain products in float64.
+    The value is exact; the values without a group, which only give the noise, are by plain products in float32.
     """
     real, made, groups = sides.real, sides.made, _groups(sides.items)
     value = float(sides.balls.recalled.mean())
-    centre = made.mean(axis=0, dtype=np.float64)
-    fake, true = made.astype(np.float64) - centre, real.astype(np.float64) - centre
+    centre = made.mean(axis=0, dtype=np.float64).astype(made.dtype)
+    fake, true = ((rows - centre).astype(np.float32, copy=False) for rows in (made, real))
     radii = _radii_without_groups(fake, groups)
     recalled = np.zeros((GROUPS, len(true)), dtype=np.bool_)
     for start in range(0, len(fake), TILE):
@@ -217,10 +218,10 @@ def _recall(sides: Sides) -> Column:
     return _jackknifed(value, recalled.mean(axis=1))
 
 
-def _radii_without_groups(rows: Array, groups: NDArray[np.intp]) -> Array:
+def _radii_without_groups(rows: Single, groups: NDArray[np.intp]) -> Single:
     """Squared distance [G, N] to the k-th other row outside each group; below 0 for rows of the group itself."""
     kept = min(NEIGHBOURS + SPARE, len(rows) - 1)
-    radii = np.full((GROUPS, len(rows)), -1.0)
+    radii = np.full((GROUPS, len(rows)), -1.0, np.float32)
     for start in range(0, len(rows), TILE):
         here = np.arange(start, min(start + TILE, len(rows)))
         squared = _squared(rows[here], rows)
@@ -237,8 +238,8 @@ def _radii_without_groups(rows: Array, groups: NDArray[np.intp]) -> Array:
     return radii
 
 
-def _squared(x: Array, y: Array) -> Array:
-    squared: Array = x @ y.T
+def _squared(x: Single, y: Single) -> Single:
+    squared: Single = x @ y.T
     squared *= -2
     squared += np.square(x).sum(axis=1)[:, None]
     squared += np.square(y).sum(axis=1)

@@ -249,7 +249,7 @@ def _slices(
                 )
                 if isinstance(found, Difference):
                     tested.append((gate.metric, name, value, found))
-    q_values = benjamini_hochberg([found.p_worse for *_, found in tested]) if tested else []
+    q_values = benjamini_hochberg([found.p_worse for *_, found in tested])
     rows_found = [
         Slice(metric, name, value, t.n_candidate, t.baseline, t.candidate, t.worsening, t.p_worse, float(q))
         for (metric, name, value, t), q in zip(tested, q_values, strict=True)

@@ -118,8 +118,8 @@ def run_of_features(
     rows_of = [metric_named(name) for name in metrics]
     packed = {role: _packed(one) for role, one in measured.items()}
     measures = _of_features(rows_of, measured, packed, items, None, seed=seed)
-    statistics = measured["generated"].side.statistics
-    assert isinstance(statistics, FeatureStatistics)
+    of_generated = measured["generated"].side.statistics
+    assert isinstance(of_generated, FeatureStatistics)
     return RunRecord(
         model=model,
         created=now(),
@@ -128,7 +128,7 @@ def run_of_features(
         generated=measured["generated"].digest,
         recipe=Recipe(extractor or "unknown", protocol or "unknown", tuple(row.name for row in rows_of), {}, seed),
         measures={one.metric: one for one in measures},
-        statistics=statistics,
+        statistics=of_generated,
         yardsticks={
             role: Yardstick(role, one.given.origin, one.digest, one.side.statistics, _small(packed[role]))
             for role, one in measured.items()

@@ -143,7 +143,7 @@ def sentence(found: Finding) -> str:
 
 def write_github(report: CheckReport) -> None:
     """Annotations on stdout; the summary, and outputs, where GitHub Actions says."""
-    for line in annotations(report):
+    for line in annotation_lines(report):
         print(line)
     sys.stdout.flush()
     if path := os.environ.get("GITHUB_STEP_SUMMARY"):
@@ -177,7 +177,7 @@ def job_summary(report: CheckReport, *, used: int = 0) -> str:
     return "\n".join([*kept, "", "(cut: the rest is in the report's files)", ""])
 
 
-def annotations(report: CheckReport) -> list[str]:
+def annotation_lines(report: CheckReport) -> list[str]:
     """Workflow commands: an error a regressed gate, a warning an undecided one, as many as are shown."""
     errors = [("regressed", sentence(found)) for _, found in all_findings(report) if found.verdict == "regressed"] + [
         (one.problem, one.message) for one in report.outcomes if one.check is None

@@ -163,8 +163,9 @@ def _write_record(
     from paragone.metrics.run_files import write_run
     from paragone.metrics.run_record import Recipe
 
-    names = [row.name for row in (*gathered.request.rows, *gathered.request.of_pixels)]
-    names += ["clip_score"] if gathered.request.captioned is not None else []
+    request = gathered.request
+    names = [*(row.name for row in request.rows), *(row.name for row in request.of_pixels)]
+    names += ["clip_score"] if request.captioned is not None else []
     write_run(record_of(gathered, Recipe(features, protocol, tuple(names), settings, seed)), record)
 
 

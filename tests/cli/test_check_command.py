@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from paragone.__main__ import main
-from paragone.cli.check_documents import annotations, job_summary, junit, markdown
+from paragone.cli.check_documents import annotation_lines, job_summary, junit, markdown
 from paragone.cli.check_report import CheckReport, Outcome
 from paragone.data.generators.base import Generation
 from paragone.data.records import Status, Task
@@ -256,11 +256,11 @@ def report(findings: int, verdict: Verdict) -> CheckReport:
 
 
 def test_githubs_limits_are_kept() -> None:
-    lines = annotations(report(30, Verdict.REGRESSED))
+    lines = annotation_lines(report(30, Verdict.REGRESSED))
     assert sum(line.startswith("::error") for line in lines) == 10
     assert "21 more" in lines[9]
-    assert "%25 more%0Aneeded: a, b" in annotations(report(1, Verdict.INCONCLUSIVE))[0]
-    long = report(7_000, Verdict.INCONCLUSIVE)
+    assert "%25 more%0Aneeded: a, b" in annotation_lines(report(1, Verdict.INCONCLUSIVE))[0]
+    long = report(9_500, Verdict.INCONCLUSIVE)
     assert len(markdown(long).encode()) > 1 << 20
     assert len(job_summary(long).encode()) < 1 << 20
     assert len(job_summary(long, used=500_000).encode()) < (1 << 20) - 500_000
