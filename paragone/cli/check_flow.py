@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from paragone.cli.check_report import CheckReport, Outcome, problem_of
 from paragone.data.errors import InputError, NotComparable, ParagoneError, UsageError
 from paragone.data.progress import Progress
+from paragone.metrics.checks_measure import READING, Reading
 
 if TYPE_CHECKING:
     from paragone.data.generators.base import GeneratorAdapter
     from paragone.metrics.checks import Finding, Gate
-    from paragone.metrics.checks_measure import Reading
     from paragone.metrics.checks_runs import RunCheck
     from paragone.metrics.run_record import Recipe, RunRecord
 
@@ -25,32 +25,32 @@ class Request:
     """The options of a check that its course depends on; None where the baseline (or a default) decides."""
 
     baseline: Path
-    candidates: tuple[str, ...]
-    generator: str | None
-    samples: Path
-    prompts: Path | None
-    seeds: tuple[int, ...] | None
-    looks: tuple[tuple[int, ...], ...]
-    extend: bool
-    name: str
-    reference: str | None
-    training: str | None
-    metrics: tuple[str, ...]
-    settings: Mapping[str, Mapping[str, object]] | None
-    features: str | None
-    protocol: str | None
-    margins: Mapping[str, str]
-    scores: Path | None
-    lower_is_better: tuple[str, ...]
-    votes: Path | None
-    vote_names: tuple[str, str] | None
-    slices: Path | None
-    alpha: float | None
-    power: float | None
-    strict: bool
-    max_age_days: float
-    keep_features: bool
-    reading: Reading
+    candidates: tuple[str, ...] = ()
+    generator: str | None = None
+    samples: Path = Path("check-samples")
+    prompts: Path | None = None
+    seeds: tuple[int, ...] | None = None
+    looks: tuple[tuple[int, ...], ...] = ()
+    extend: bool = False
+    name: str = ""
+    reference: str | None = None
+    training: str | None = None
+    metrics: tuple[str, ...] = ()
+    settings: Mapping[str, Mapping[str, object]] | None = None
+    features: str | None = None
+    protocol: str | None = None
+    margins: Mapping[str, str] = field(default_factory=dict)
+    scores: Path | None = None
+    lower_is_better: tuple[str, ...] = ()
+    votes: Path | None = None
+    vote_names: tuple[str, str] | None = None
+    slices: Path | None = None
+    alpha: float | None = None
+    power: float | None = None
+    strict: bool = False
+    max_age_days: float = 90.0
+    keep_features: bool = False
+    reading: Reading = READING
 
 
 # ---- Blessing ------------------------------------------------------------------------------------------------------
