@@ -2,7 +2,8 @@
 
 Into an empty arena, rows come as they were, with their numbers and digests, so that its export is the same to the byte.
 Into another, what it lacks is added and what it has is left: facts that contradict stored ones are an error, and what
-may change there (cards, prices, tags, measurements) stays as it is. Votes go to the end of its chain in their order.
+may change there (cards, prices, tags, measurements, checks of origin and safety) stays as it is. Votes go to the end of
+its chain in their order.
 """
 
 from __future__ import annotations
@@ -27,13 +28,19 @@ from paragone.arena.chain import EVENT_FACTS, GENESIS, VOTE_FACTS, link
 from paragone.arena.store import Store
 from paragone.arena.store_cursor import insert_rows, rows_of
 from paragone.arena.store_rows import (
+    attempt_values,
     generator_values,
     price_values,
     prompt_values,
+    provenance_values,
+    read_attempt,
     read_generator,
     read_price,
     read_prompt,
+    read_provenance,
+    read_safety,
     read_sample,
+    safety_values,
     sample_values,
 )
 from paragone.arena.store_votes import battle_facts, chain_head
@@ -58,8 +65,11 @@ class _Rule:
 _RULES = {
     "generators": _Rule(("name",), ()),
     "prices": _Rule(("model", "unit", "valid_from"), ()),
-    "prompts": _Rule(("id",), ("text", "task", "source")),
+    "prompts": _Rule(("id",), ("text", "task", "source", "mask")),
     "samples": _Rule(("id",), ("sha256", "prompt_id", "model", "seed")),
+    "attempts": _Rule(("id",), ()),
+    "provenance": _Rule(("sha256",), ()),
+    "safety_scores": _Rule(("sample_id", "classifier"), ()),
     "battles": _Rule(("id",), SIDES),
     "judge_calls": _Rule(("judge", "battle_id", "attempt", "side_order"), ("status", "winner")),
     "metric_results": _Rule(("model", "metric", "signature"), ()),
@@ -69,6 +79,9 @@ _NOUNS: dict[str, Callable[[Any], Row]] = {  # through the noun and back: what i
     "prices": lambda row: price_values(read_price(row)),
     "prompts": lambda row: prompt_values(read_prompt(row)),
     "samples": lambda row: sample_values(read_sample(row)),
+    "attempts": lambda row: attempt_values(read_attempt(row)),
+    "provenance": lambda row: provenance_values(read_provenance(row)),
+    "safety_scores": lambda row: safety_values(read_safety(row)),
 }
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import median
 from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 
+from paragone.arena.costs import COST_COLUMNS, bill_notes, bills, model_costs, today
+from paragone.arena.deliveries import REQUEST_COLUMNS, differential_refusal, request_outcomes, request_table
 from paragone.arena.elo import ORDER_MATTERS, fit_elo
 from paragone.arena.joint import fit_joint
 from paragone.arena.likelihood import islands
@@ -24,7 +25,7 @@ from paragone.arena.store import Store
 from paragone.arena.store_agreement import picture_votes
 from paragone.arena.votes import Cells, fold
 from paragone.data.errors import InputError, NotIdentifiable, UsageError
-from paragone.data.records import GeneratorCard, Price, Sample, VoterKind
+from paragone.data.records import GeneratorCard, Sample, VoterKind, Winner
 
 SCHEMA = "paragone.leaderboard/1"
 ELO_INTERVAL_VOTES = 50_000  # up to so many votes a board shows Elo's interval, which takes about 10 µs a vote
@@ -47,8 +48,9 @@ RATING_COLUMNS = (
     "n_votes",
     "win_rate",
 )
-CARD_COLUMNS = ("licence", "open_weights", "usd_per_image", "usd_per_megapixel", "usd_per_second", "latency_s")
-COST_COLUMNS = CARD_COLUMNS[2:]
+CARD_WORDS = ("licence", "provider", "version", "family", "space", "text_encoder", "released", "report_url")
+CARD_COLUMNS = (*CARD_WORDS, "open_weights", "parameters", *REQUEST_COLUMNS, *COST_COLUMNS)
+COUNTS = tuple(name for name in REQUEST_COLUMNS if name.startswith("n_"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,6 +73,7 @@ class Leaderboard:
     measures: Measures
     warnings: tuple[str, ...]
     category: Mapping[str, str] = field(default_factory=dict)  # tag, task: what the prompts were restricted to
+    refusals: str = ""  # how models differ in what they decline, when they do; among the warnings, too
 
     def document(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -100,12 +103,14 @@ def store_leaderboard(
     method: str = "bradley-terry",
     tag: str | None = None,
     task: str | None = None,
+    day: str | None = None,
     elo_interval: bool = True,
 ) -> Leaderboard:
     """The board of a store, or of its prompts with a `tag` or of a `task`.
 
-    `voters="joint"` makes the people's ratings sharper by the judges' votes (`fit_joint`). `elo_interval=False` saves
-    the bootstrap beside the other ratings. Raises `NotIdentifiable` when the votes determine no ratings even with a
+    `voters="joint"` makes the people's ratings sharper by the judges' votes (`fit_joint`). List prices are those that
+    hold on `day` (ISO 8601), else today. `elo_interval=False` saves the bootstrap beside the other ratings.
+    Raises `NotIdentifiable` when the votes determine no ratings even with a
     weak prior, and `UsageError` for a method, tag or task that is none.
     """
     if method not in METHODS:
@@ -120,11 +125,48 @@ def store_leaderboard(
         if ratings.parameters.get("prior") is not None:
             warnings.append(f"ratings are drawn together by a prior (standard deviation {PRIOR_SD:.0f} points)")
         warnings += ratings.warnings
-    measures = measures_by_model(store.metric_results())
-    costs = model_costs(store.prices(), store.samples())
-    frame = build_leaderboard(ratings, elo=elo, cards=store.generators(), measures=measures.frame, costs=costs)
+    samples, attempts = store.samples(), store.attempts()
+    elsewhere = _models_elsewhere(samples, ratings, wanted)
+    results = store.metric_results()
+    measures = measures_by_model(results[~results["model"].isin(list(elsewhere))])
+    costs = model_costs(
+        store.prices(), samples, attempts, day=day or today(), bad_shares=_bad_shares(store.pair_counts(kind))
+    )
+    outcomes = request_outcomes(attempts)
+    frame = build_leaderboard(
+        ratings,
+        elo=elo,
+        cards=[card for card in store.generators() if card.name not in elsewhere],
+        measures=measures.frame,
+        costs=costs,
+        requests=request_table(outcomes),
+    )
     category = {name: word for name, word in (("tag", tag), ("task", task)) if word is not None}
-    return Leaderboard(voters, frame, ratings, elo, measures, (*warnings, *measures.warnings), category)
+    differ = differential_refusal(outcomes)
+    refusals = "" if differ is None else str(differ)
+    warnings += [refusals] * (differ is not None)
+    notes = (*warnings, *measures.warnings, *bill_notes(bills(samples, attempts)))
+    return Leaderboard(voters, frame, ratings, elo, measures, notes, category, refusals)
+
+
+def _models_elsewhere(samples: Sequence[Sample], ratings: Ratings | None, wanted: set[str] | None) -> set[str]:
+    """Models with samples, none of which answers a prompt of the category, and no votes in it: on another board."""
+    if wanted is None:
+        return set()
+    here = {sample.model for sample in samples if sample.prompt_id in wanted}
+    rated = set() if ratings is None else set(ratings.models)
+    return {sample.model for sample in samples} - here - rated
+
+
+def _bad_shares(counts: pd.DataFrame) -> dict[str, float]:
+    """The share of each model's votes that called both sides bad."""
+    votes: dict[str, int] = {}
+    bad: dict[str, int] = {}
+    for row in counts.to_dict("records"):
+        for model in (row["model_a"], row["model_b"]):
+            votes[model] = votes.get(model, 0) + row["count"]
+            bad[model] = bad.get(model, 0) + row["count"] * (row["winner"] == Winner.BOTH_BAD)
+    return {model: bad[model] / n for model, n in votes.items()}
 
 
 def _rate(
@@ -196,23 +238,6 @@ def board_categories(store: Store) -> Categories:
     return Categories(tuple(sorted({str(prompt.task) for prompt in prompts})), tuple(tags))
 
 
-def model_costs(prices: Sequence[Price], samples: Sequence[Sample]) -> pd.DataFrame:
-    """What each model costs and how long it takes: the latest price of each unit, the median latency of its samples.
-
-    Index: model. Columns: usd_per_image, usd_per_megapixel, usd_per_second, latency_s; NaN where nothing is known.
-    """
-    table: dict[str, dict[str, float]] = {}
-    for price in sorted(prices, key=lambda price: price.valid_from):
-        table.setdefault(price.model, {})[f"usd_per_{price.unit}"] = float(price.usd)
-    latencies: dict[str, list[float]] = {}
-    for sample in samples:
-        if sample.latency_s is not None:
-            latencies.setdefault(sample.model, []).append(sample.latency_s)
-    for model, seconds in latencies.items():
-        table.setdefault(model, {})["latency_s"] = median(seconds)
-    return pd.DataFrame.from_dict(table, orient="index", columns=list(COST_COLUMNS), dtype=np.float64)
-
-
 def kinds_with_votes(store: Store) -> list[Voters]:
     """Whose votes the store holds, the more numerous first."""
     counts = store.counts()
@@ -236,25 +261,31 @@ def build_leaderboard(
     cards: Sequence[GeneratorCard] = (),
     measures: pd.DataFrame | None = None,
     costs: pd.DataFrame | None = None,
+    requests: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """One row a model: `RATING_COLUMNS`, `CARD_COLUMNS`, and one column for each column of `measures` (index: model).
 
     Rated models come first, best first; then those without votes, by name, with a missing rank and 0 votes. Missing
-    numbers are NaN or <NA>. `win_rate` is in [0, 1]. `costs` (see `model_costs`) goes before the price on a card.
+    numbers are NaN or <NA>. `win_rate` is in [0, 1]. `costs` (see `model_costs`) goes before the price on a card;
+    `requests` is of `request_table`.
     """
-    table = {card.name: card for card in cards}
-    frame = _rating_rows(ratings, set(table) | set(() if measures is None else measures.index))
+    by_name = {card.name: card for card in cards}
+    frame = _rating_rows(ratings, set(by_name) | set(() if measures is None else measures.index))
     columns = {"elo": "rating", "elo_lower": "rating_lower", "elo_upper": "rating_upper"}
     points = pd.DataFrame() if elo is None else elo.to_frame().set_index("model")
     for column, source in columns.items():
         known_points = points[source].to_dict() if source in points else {}
         frame[column] = [float(known_points.get(model, math.nan)) for model in frame["model"]]
-    known = [table.get(model, GeneratorCard(model)) for model in frame["model"]]
-    frame["licence"] = pd.array([card.licence for card in known], dtype="str")
+    known = [by_name.get(model, GeneratorCard(model)) for model in frame["model"]]
+    for column in CARD_WORDS:
+        frame[column] = pd.array([getattr(card, column) or None for card in known], dtype="str")
     frame["open_weights"] = pd.array([card.open_weights for card in known], dtype="boolean")
-    for column in COST_COLUMNS:
-        amounts = costs[column].to_dict() if costs is not None else {}
-        frame[column] = [float(amounts.get(model, math.nan)) for model in frame["model"]]
+    frame["parameters"] = pd.array([card.parameters for card in known], dtype="Int64")
+    for table, names in ((requests, REQUEST_COLUMNS), (costs, COST_COLUMNS)):
+        for column in names:
+            amounts = table[column].to_dict() if table is not None else {}
+            frame[column] = [float(amounts.get(model, math.nan)) for model in frame["model"]]
+    frame = frame.astype(dict.fromkeys(COUNTS, "Int64"))
     on_card = [math.nan if card.usd_per_image is None else float(card.usd_per_image) for card in known]
     frame["usd_per_image"] = frame["usd_per_image"].fillna(pd.Series(on_card, dtype=np.float64))
     frame = frame[[*RATING_COLUMNS, *CARD_COLUMNS]]

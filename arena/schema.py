@@ -1,8 +1,8 @@
 """The arena's tables (SQLAlchemy Core), the same for SQLite and PostgreSQL. Facts are only ever added.
 
 Types (SQLite's are STRICT) and CHECKs keep wrong values and unknown words out; triggers keep votes, what was said of
-them, and judge calls as they were written. Votes are chained: each row's `digest` covers its content and the row
-before. `vote_state` and `pair_counts` are derived in the same transaction, and ratings are computed from them.
+them, judge calls and attempts as they were written. Votes are chained: each row's `digest` covers its content and the
+row before. `vote_state` and `pair_counts` are derived in the same transaction, and ratings are computed from them.
 `migrations/` leads an older database here.
 """
 
@@ -14,6 +14,7 @@ from enum import StrEnum
 from sqlalchemy import (
     DOUBLE_PRECISION,
     REAL,
+    BigInteger,
     CheckConstraint,
     Column,
     Connection,
@@ -29,9 +30,9 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeEngine
 
 from paragone.arena.chain import EventKind
-from paragone.data.records import PriceUnit, Status, Task, VoterKind, Winner
+from paragone.data.records import PriceUnit, ProvenanceState, Status, Task, VoterKind, Winner
 
-VERSION = 2  # the number of the last revision in migrations/versions
+VERSION = 3  # the number of the last revision in migrations/versions
 APPLICATION_ID = 0x70617261  # "para": what `file` and we know a paragone database by
 
 metadata = MetaData(
@@ -48,6 +49,7 @@ metadata = MetaData(
 # Names sort by their bytes in both databases, whatever the language of the server.
 TEXT = Text().with_variant(Text(collation="C"), "postgresql")
 REAL64: TypeEngine[float] = REAL().with_variant(DOUBLE_PRECISION(), "postgresql")
+INTEGER64 = Integer().with_variant(BigInteger(), "postgresql")
 
 
 def _one_of(column: str, words: type[StrEnum]) -> CheckConstraint:
@@ -77,6 +79,9 @@ generators = Table(
     _text("usd_per_image", null=True),  # a decimal number in words: money is never a float
     _text("version", null=True),
     _text("provider", null=True),
+    Column("parameters", INTEGER64, CheckConstraint("parameters > 0", name="parameters")),
+    Column("space", TEXT, CheckConstraint("space IN ('pixel', 'latent')", name="space")),
+    _text("text_encoder", null=True),
     CheckConstraint("length(name) > 0", name="name"),
     sqlite_strict=True,
 )
@@ -101,6 +106,7 @@ prompts = Table(
     _text("task"),
     _text("tags"),  # JSON list
     _text("source", null=True),
+    _text("mask", null=True),
     _one_of("task", Task),
     sqlite_strict=True,
 )
@@ -118,11 +124,55 @@ samples = Table(
     Column("height", Integer, nullable=False),
     Column("latency_s", REAL64),
     _text("cost_usd", null=True),
+    Column("frames", Integer, CheckConstraint("frames > 0", name="frames")),
+    Column("fps", REAL64, CheckConstraint("fps > 0", name="fps")),
     UniqueConstraint("model", "prompt_id", "seed"),
     CheckConstraint("length(sha256) = 64", name="sha256"),
     CheckConstraint("path NOT LIKE '/%'", name="path"),
     CheckConstraint("width > 0 AND height > 0", name="size"),
     Index(None, "prompt_id", "model"),
+    sqlite_strict=True,
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("id", TEXT, primary_key=True),  # over all the rest
+    _reference("model", "generators.name"),
+    _reference("prompt_id", "prompts.id"),
+    Column("seed", Integer, nullable=False),
+    _text("status"),
+    _text("message"),
+    Column("latency_s", REAL64),
+    _text("cost_usd", null=True),  # a decimal number in words
+    _reference("sample_id", "samples.id", null=True),
+    _text("created_at", null=True),
+    _one_of("status", Status),
+    CheckConstraint("sample_id IS NULL OR status = 'ok'", name="sample_when_ok"),
+    Index(None, "model"),
+    sqlite_strict=True,
+)
+
+provenance = Table(
+    "provenance",
+    metadata,
+    Column("sha256", TEXT, primary_key=True),  # of a file, which several samples may share
+    _text("state"),
+    _text("source_type", null=True),
+    _text("document"),  # all that was found, as JSON
+    CheckConstraint("length(sha256) = 64", name="sha256"),
+    _one_of("state", ProvenanceState),
+    sqlite_strict=True,
+)
+
+safety_scores = Table(
+    "safety_scores",
+    metadata,
+    Column("sample_id", TEXT, ForeignKey("samples.id"), primary_key=True),
+    Column("classifier", TEXT, primary_key=True),
+    Column("score", REAL64, nullable=False),
+    Column("threshold", REAL64, nullable=False),  # a sample that reaches it is flagged
+    _text("label"),
     sqlite_strict=True,
 )
 
@@ -290,7 +340,7 @@ rating_snapshots = Table(
     sqlite_autoincrement=True,
 )
 
-APPEND_ONLY = (votes.name, vote_events.name, judge_calls.name, rating_snapshots.name)
+APPEND_ONLY = (votes.name, vote_events.name, judge_calls.name, rating_snapshots.name, attempts.name)
 
 
 def create_tables(connection: Connection) -> None:

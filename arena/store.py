@@ -11,34 +11,58 @@ import json
 import random
 import secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import pandas as pd
 from sqlalchemy import Connection, Integer, Select, Table, cast, func, insert, select
 
 from paragone.arena import schema, store_checks, store_votes, vote_events
-from paragone.arena.running import RunningVotes, VoteEffect
 from paragone.arena.store_cursor import rows_of
 from paragone.arena.store_engine import database_target, open_database
-from paragone.arena.store_facts import upsert
+from paragone.arena.store_facts import append, upsert
 from paragone.arena.store_rows import (
+    attempt_values,
     generator_values,
     metric_values,
     price_values,
     prompt_values,
+    provenance_values,
+    read_attempt,
     read_generator,
     read_price,
     read_prompt,
+    read_provenance,
+    read_safety,
     read_sample,
+    safety_values,
     sample_values,
 )
 from paragone.arena.store_votes import IssuedBattle
 from paragone.arena.vote_events import VoteEvent
-from paragone.data.records import GeneratorCard, Judgement, MetricResult, Price, Prompt, Sample, Vote, VoterKind, Winner
+from paragone.data.records import (
+    Attempt,
+    GeneratorCard,
+    Judgement,
+    MetricResult,
+    Price,
+    Prompt,
+    Provenance,
+    SafetyScore,
+    Sample,
+    Status,
+    Vote,
+    VoterKind,
+    Winner,
+)
+
+if TYPE_CHECKING:  # loaded by what needs them: who only stores judgements waits for neither pandas nor scipy
+    import pandas as pd
+
+    from paragone.arena.running import RunningVotes, VoteEffect
 
 __all__ = ["IssuedBattle", "Store", "VoteEvent"]
 
@@ -58,7 +82,7 @@ class Store:
         self.path = target if isinstance(target, Path) else None  # None: on a server
         self._database = open_database(url_or_path, create=create)
         self.name = self._database.name  # as messages call it
-        self.running = RunningVotes(self._database)  # votes as integers and online Elo, kept up with the store
+        self._attempts: list[Attempt] = []  # as they were read last: append-only, so their number is their version
 
     def __enter__(self) -> Self:
         return self
@@ -71,6 +95,13 @@ class Store:
     def close(self) -> None:
         """Let go of the file."""
         self._database.close()
+
+    @cached_property
+    def running(self) -> RunningVotes:
+        """The votes as integers and online Elo, kept up with the store."""
+        from paragone.arena.running import RunningVotes
+
+        return RunningVotes(self._database)
 
     def data_version(self) -> int:
         """A number that changes whenever anything in the store does: the key of every cache over it."""
@@ -88,9 +119,9 @@ class Store:
         upsert(self._database, schema.prices, rows, key=("model", "unit", "valid_from"))
 
     def add_prompts(self, prompts: Iterable[Prompt]) -> None:
-        """Add prompts. Tags may change; raises `InputError` when a stored one would change its text, task or source."""
+        """Add prompts. Tags may change; raises `InputError` when a stored one would change what it asks for."""
         rows = [prompt_values(prompt) for prompt in prompts]
-        upsert(self._database, schema.prompts, rows, key=("id",), fixed=("text", "task", "source"))
+        upsert(self._database, schema.prompts, rows, key=("id",), fixed=("text", "task", "source", "mask"))
 
     def add_samples(self, samples: Iterable[Sample]) -> None:
         """Add samples of stored models and prompts.
@@ -101,17 +132,38 @@ class Store:
         rows = [sample_values(sample) for sample in samples]
         upsert(self._database, schema.samples, rows, key=("model", "prompt_id", "seed"), fixed=("id", "sha256"))
 
+    def add_attempts(self, attempts: Iterable[Attempt]) -> None:
+        """Add how requests ended, after the samples that they gave; an attempt that is stored already is left alone."""
+        append(self._database, schema.attempts, [attempt_values(attempt) for attempt in attempts], key=("id",))
+
+    def add_provenance(self, found: Iterable[Provenance]) -> None:
+        """Add what files say of their origin; a later check of the same bytes replaces an earlier one."""
+        upsert(self._database, schema.provenance, [provenance_values(one) for one in found], key=("sha256",))
+
+    def add_safety_scores(self, scores: Iterable[SafetyScore]) -> None:
+        """Add what a classifier says of samples; its later word on a sample replaces the earlier one."""
+        rows = [safety_values(score) for score in scores]
+        upsert(self._database, schema.safety_scores, rows, key=("sample_id", "classifier"))
+
     def add_metric_results(self, model: str, results: Iterable[MetricResult]) -> None:
         """Add a model's measurements; the same measurement (metric and signature) again replaces the old value."""
         rows = [metric_values(model, result) for result in results]
         upsert(self._database, schema.metric_results, rows, key=("model", "metric", "signature"))
 
-    def record_judgements(self, judgements: Iterable[Judgement], *, judge: str, voter: str | None = None) -> int:
+    def record_judgements(
+        self,
+        judgements: Iterable[Judgement],
+        *,
+        judge: str,
+        voter: str | None = None,
+        retried: Collection[Status] = (),
+    ) -> int:
         """Store judgements as they come and return how many were new. `voter` is the votes' name, by default `judge`.
 
         A judgement (its battle, its calls and, when there is a winner, its vote) is stored whole or not at all, in
         transactions of up to `BATCH` judgements or about `BATCH_S` seconds. Battles that this judge has answered are
-        left alone, so a killed run is simply started again. What had come before an error is stored, too.
+        left alone, so a killed run is simply started again; an answer with a status of `retried` (no vote came of it)
+        is one that may be made again. What had come before an error is stored, too.
         """
         recorded = 0
         batch: list[Judgement] = []
@@ -120,7 +172,9 @@ class Store:
         def flush() -> int:
             new, batch[:] = list(batch), []
             with self._database.write() as connection:
-                return store_votes.insert_judgements(connection, new, judge=judge, voter=voter or judge)
+                return store_votes.insert_judgements(
+                    connection, new, judge=judge, voter=voter or judge, retried=retried
+                )
 
         try:
             for judgement in judgements:
@@ -213,6 +267,35 @@ class Store:
             query = query.where(table.c.prompt_id == prompt)
         return [read_sample(row) for row in self._rows(query)]
 
+    def attempts(self, model: str | None = None) -> list[Attempt]:
+        """How requests ended, by model, prompt, seed and time; of one `model` when named."""
+        table = schema.attempts.c
+        with self._database.read() as connection:
+            if _count(connection, schema.attempts) != len(self._attempts):
+                order = (table.model, table.prompt_id, table.seed, func.coalesce(table.created_at, ""), table.id)
+                rows = connection.execute(select(schema.attempts).order_by(*order))
+                self._attempts = [read_attempt(row) for row in rows]
+            found = self._attempts
+        return [attempt for attempt in found if model is None or attempt.model == model]
+
+    def provenance(self, of: Iterable[str] | None = None) -> dict[str, Provenance]:
+        """What files say of their origin, by sha256; of these files when named."""
+        table = schema.provenance
+        query = select(table).order_by(table.c.sha256)
+        rows = self._rows(query if of is None else query.where(table.c.sha256.in_(set(of))))
+        return {row.sha256: read_provenance(row) for row in rows}
+
+    def safety_scores(self) -> list[SafetyScore]:
+        """What classifiers say of samples, by sample and classifier."""
+        table = schema.safety_scores
+        return [read_safety(row) for row in self._rows(select(table).order_by(*table.primary_key.columns))]
+
+    def flagged(self, samples: Iterable[str]) -> set[str]:
+        """Which of these samples (ids) any classifier flags."""
+        score = schema.safety_scores.c
+        query = select(score.sample_id).where(score.sample_id.in_(set(samples)), score.score >= score.threshold)
+        return {row.sample_id for row in self._rows(query.distinct())}
+
     def votes(self, kind: VoterKind | None = None, *, excluded: bool = False) -> pd.DataFrame:
         """The votes that count, of one kind of voter or of both, in the order they were given, as they were corrected.
 
@@ -257,6 +340,8 @@ class Store:
         call = schema.judge_calls.c
         columns = (call.battle_id.label("battle"), call.side_order, call.attempt, call.status, call.winner)
         query = select(*columns, call.cost_usd, call.document).where(call.judge == judge).order_by(call.id)
+        import pandas as pd
+
         frame = self._frame(query)
         frame["cost_usd"] = pd.Series(
             [None if text is None else Decimal(text) for text in frame["cost_usd"]], dtype=object
@@ -280,15 +365,18 @@ class Store:
         frame["details"] = [json.loads(document)["details"] for document in frame.pop("document")]
         return frame
 
-    def judged_battle_ids(self, judge: str) -> set[str]:
-        """Battles that need not be put to this judge again; those that ended in an error or timeout are left out."""
+    def judged_battle_ids(self, judge: str, *, retried: Collection[Status] = ()) -> set[str]:
+        """Battles that need not be put to this judge again.
+
+        Those that ended in an error or timeout are left out, and those with a status of `retried`.
+        """
         with self._database.read() as connection:
-            judged = store_votes.judged_battles(connection, judge)
+            judged = store_votes.judged_battles(connection, judge, retried=retried)
         return {battle_id for battle_id, (answered, _) in judged.items() if answered}
 
     def counts(self) -> dict[str, int]:
         """How many rows the store has of each thing, votes apart by who gave them."""
-        tables = ("generators", "prompts", "samples", "battles", "judge_calls", "metric_results")
+        tables = ("generators", "prompts", "samples", "attempts", "battles", "judge_calls", "metric_results")
         with self._database.read() as connection:
             counts = {name: _count(connection, schema.metadata.tables[name]) for name in tables}
             kinds = select(schema.votes.c.voter_kind, func.count()).group_by(schema.votes.c.voter_kind)
@@ -309,6 +397,8 @@ class Store:
             return connection.execute(query).all()
 
     def _frame(self, query: Select[Any]) -> pd.DataFrame:
+        import pandas as pd
+
         with self._database.read() as connection:
             return pd.DataFrame(rows_of(connection, query), columns=[column.name for column in query.selected_columns])
 

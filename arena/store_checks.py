@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, func, or_, select
 
 from paragone.arena.chain import EVENT_FACTS, VOTE_FACTS, first_break
-from paragone.arena.schema import battles, pair_counts, vote_events, votes
+from paragone.arena.schema import attempts, battles, pair_counts, samples, vote_events, votes
 from paragone.arena.store_votes import chain_head
 from paragone.arena.vote_events import CELL, derive_counts, derive_states, states
 
@@ -36,6 +36,7 @@ def problems(connection: Connection) -> list[str]:
         *_wrong_states(connection),
         *_wrong_counts(connection),
         *_misplaced(connection),
+        *_wrong_attempts(connection),
     ]
 
 
@@ -44,6 +45,14 @@ def _misplaced(connection: Connection) -> Iterator[str]:
     differ = or_(*(votes.c[name] != battles.c[name] for name in ("prompt_id", "model_a", "model_b")))
     for vote_id in connection.execute(select(votes.c.id).join_from(votes, battles).where(differ).order_by(votes.c.id)):
         yield f"vote {vote_id[0]} and its battle disagree on the prompt or the models"
+
+
+def _wrong_attempts(connection: Connection) -> Iterator[str]:
+    """Attempts that name a sample of something else."""
+    differ = or_(*(attempts.c[name] != samples.c[name] for name in ("model", "prompt_id", "seed")))
+    query = select(attempts.c.id, samples.c.id).join_from(attempts, samples).where(differ).order_by(attempts.c.id)
+    for attempt_id, sample_id in connection.execute(query):
+        yield f"attempt {attempt_id} and its sample {sample_id} disagree on the model, the prompt or the seed"
 
 
 def _broken(connection: Connection, what: str, query: Select[Any], facts: tuple[str, ...]) -> Iterator[str]:

@@ -28,17 +28,30 @@ def upsert(
         _blame(database, table, rows, key, fixed)
 
 
+def append(database: Database, table: Table, rows: Sequence[Values], *, key: tuple[str, ...]) -> None:
+    """Insert rows of an append-only table; those whose key is stored are there already."""
+    if not rows:
+        return
+    try:
+        with database.write() as connection:
+            _run(connection, _statement(connection, table, rows[0], key, None), rows)
+    except IntegrityError:
+        _blame(database, table, rows, key, None)
+
+
 def _statement(
-    connection: Connection, table: Table, row: Values, key: tuple[str, ...], fixed: tuple[str, ...]
+    connection: Connection, table: Table, row: Values, key: tuple[str, ...], fixed: tuple[str, ...] | None
 ) -> Insert:
     statement = insert_into(connection, table)
+    if fixed is None:
+        return statement.on_conflict_do_nothing(index_elements=list(key))
     changing = {name: statement.excluded[name] for name in row if name not in (*key, *fixed)}
     same = [table.c[name].is_not_distinct_from(statement.excluded[name]) for name in fixed]
     return statement.on_conflict_do_update(index_elements=list(key), set_=changing, where=and_(true(), *same))
 
 
 def _blame(
-    database: Database, table: Table, rows: Sequence[Values], key: tuple[str, ...], fixed: tuple[str, ...]
+    database: Database, table: Table, rows: Sequence[Values], key: tuple[str, ...], fixed: tuple[str, ...] | None
 ) -> NoReturn:
     """Do refused work again, row by row, to raise an `InputError` that names the row; nothing of it is kept."""
     with database.write() as connection:
@@ -52,7 +65,7 @@ def _blame(
                 if "foreign key" in cause.lower():
                     cause = "the model or the prompt that it belongs to is not in the store; add that first"
                 raise InputError(f"{name}: {cause}") from error
-            if changed != 1:
+            if changed != 1 and fixed is not None:
                 raise InputError(
                     f"{name}: is stored with another {' or '.join(fixed)}; give the new one its own name, "
                     "so that votes on the old one stay its own"

@@ -1,4 +1,4 @@
-"""A battle by its token: what the voter to whom it was issued may still look at."""
+"""A battle by its token: what the voter to whom it was issued may still look at; and a sample by its name."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from paragone.arena.schema import battles, prompts, samples
 from paragone.arena.store import Store
 from paragone.arena.store_rows import read_battle, read_prompt, read_sample
 from paragone.arena.store_votes import IssuedBattle
+from paragone.data.records import Sample
 
 
 def issued_battle(store: Store, token: str, *, voter: str, within_s: float) -> IssuedBattle | None:
@@ -28,3 +29,10 @@ def issued_battle(store: Store, token: str, *, voter: str, within_s: float) -> I
             for sample in (row.sample_a, row.sample_b)
         )
     return IssuedBattle(token, read_battle(row), read_prompt(prompt), a, b, row.propensity)
+
+
+def stored_sample(store: Store, name: str) -> Sample | None:
+    """The sample with this id."""
+    with store._database.read() as connection:
+        row = connection.execute(select(samples).where(samples.c.id == name)).one_or_none()
+    return None if row is None else read_sample(row)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 from datetime import date
 from decimal import Decimal
 from pathlib import PurePosixPath
@@ -12,16 +13,36 @@ from typing import Any
 from sqlalchemy import Row
 
 from paragone.data.errors import InputError
-from paragone.data.records import Battle, GeneratorCard, MetricResult, Price, PriceUnit, Prompt, Sample, Task
+from paragone.data.records import (
+    SPACES,
+    Attempt,
+    Battle,
+    GeneratorCard,
+    MetricResult,
+    Price,
+    PriceUnit,
+    Prompt,
+    Provenance,
+    ProvenanceState,
+    SafetyScore,
+    Sample,
+    Status,
+    Task,
+    WatermarkTest,
+)
 
 AnyRow = Row[*tuple[Any, ...]]
 Values = dict[str, Any]
 
 
 def generator_values(card: GeneratorCard) -> Values:
-    """The row of a generator; raises `InputError` for a name that a vote could not carry."""
+    """The row of a generator; raises `InputError` for a name that no vote could carry, and for facts that are none."""
     if not card.name or card.name != card.name.strip():
         raise InputError(f"generator {card.name!r}: a name is not empty and has no blanks around it")
+    if card.parameters is not None and card.parameters <= 0:
+        raise InputError(f"generator {card.name!r}: {card.parameters} is not a number of parameters")
+    if card.space is not None and card.space not in SPACES:
+        raise InputError(f"generator {card.name!r}: the space {card.space!r} is none of {', '.join(SPACES)}")
     return {
         "name": card.name,
         "description": card.description,
@@ -33,6 +54,9 @@ def generator_values(card: GeneratorCard) -> Values:
         "usd_per_image": _money(card.usd_per_image),
         "version": card.version,
         "provider": card.provider,
+        "parameters": card.parameters,
+        "space": card.space,
+        "text_encoder": card.text_encoder,
     }
 
 
@@ -49,6 +73,9 @@ def read_generator(row: AnyRow) -> GeneratorCard:
         usd_per_image=_read_money(row.usd_per_image),
         version=row.version,
         provider=row.provider,
+        parameters=row.parameters,
+        space=row.space,
+        text_encoder=row.text_encoder,
     )
 
 
@@ -84,12 +111,13 @@ def prompt_values(prompt: Prompt) -> Values:
         "task": str(prompt.task),
         "tags": json.dumps(prompt.tags, ensure_ascii=False),
         "source": prompt.source,
+        "mask": prompt.mask,
     }
 
 
 def read_prompt(row: AnyRow) -> Prompt:
     """The prompt of a row."""
-    return Prompt(row.id, row.text, Task(row.task), tuple(json.loads(row.tags)), row.source)
+    return Prompt(row.id, row.text, Task(row.task), tuple(json.loads(row.tags)), row.source, row.mask)
 
 
 def sample_values(sample: Sample) -> Values:
@@ -108,6 +136,8 @@ def sample_values(sample: Sample) -> Values:
         "height": sample.height,
         "latency_s": sample.latency_s,
         "cost_usd": _money(sample.cost_usd),
+        "frames": sample.frames,
+        "fps": sample.fps,
     }
 
 
@@ -124,7 +154,84 @@ def read_sample(row: AnyRow) -> Sample:
         height=row.height,
         latency_s=row.latency_s,
         cost_usd=_read_money(row.cost_usd),
+        frames=row.frames,
+        fps=row.fps,
     )
+
+
+def attempt_values(attempt: Attempt) -> Values:
+    """The row of an attempt; raises `InputError` for a time or a price that is none."""
+    where = f"{attempt.model}: the attempt at prompt {attempt.prompt_id}, seed {attempt.seed}"
+    if attempt.latency_s is not None and not 0 <= attempt.latency_s < math.inf:
+        raise InputError(f"{where}: {attempt.latency_s} s is not a time")
+    if attempt.cost_usd is not None and not (attempt.cost_usd.is_finite() and attempt.cost_usd >= 0):
+        raise InputError(f"{where}: {attempt.cost_usd} USD is not an amount")
+    return {
+        "id": attempt.id,
+        "model": attempt.model,
+        "prompt_id": attempt.prompt_id,
+        "seed": attempt.seed,
+        "status": str(attempt.status),
+        "message": attempt.message,
+        "latency_s": attempt.latency_s,
+        "cost_usd": _money(attempt.cost_usd),
+        "sample_id": attempt.sample_id,
+        "created_at": attempt.created_at,
+    }
+
+
+def read_attempt(row: AnyRow) -> Attempt:
+    """The attempt of a row."""
+    return Attempt(
+        model=row.model,
+        prompt_id=row.prompt_id,
+        seed=row.seed,
+        status=Status(row.status),
+        message=row.message,
+        latency_s=row.latency_s,
+        cost_usd=_read_money(row.cost_usd),
+        sample_id=row.sample_id,
+        created_at=row.created_at,
+    )
+
+
+def provenance_values(found: Provenance) -> Values:
+    """The row of what a file says of its origin."""
+    document = {name: value for name, value in asdict(found).items() if name not in ("sha256", "state", "source_type")}
+    return {
+        "sha256": found.sha256,
+        "state": str(found.state),
+        "source_type": found.source_type,
+        "document": json.dumps(document, sort_keys=True, ensure_ascii=False, allow_nan=False),
+    }
+
+
+def read_provenance(row: AnyRow) -> Provenance:
+    """What the file of a row says of its origin."""
+    document = json.loads(row.document)
+    codes, marks = tuple(document.pop("codes")), document.pop("watermarks")
+    watermarks = None if marks is None else tuple(WatermarkTest(**mark) for mark in marks)
+    state = ProvenanceState(row.state)
+    return Provenance(row.sha256, state, row.source_type, codes=codes, watermarks=watermarks, **document)
+
+
+def safety_values(score: SafetyScore) -> Values:
+    """The row of a safety score; raises `InputError` for a score or a threshold that is no number."""
+    for name in ("score", "threshold"):
+        if not math.isfinite(getattr(score, name)):
+            raise InputError(f"{score.classifier}: sample {score.sample_id}: {name} is {getattr(score, name)}")
+    return {
+        "sample_id": score.sample_id,
+        "classifier": score.classifier,
+        "score": float(score.score),
+        "threshold": float(score.threshold),
+        "label": score.label,
+    }
+
+
+def read_safety(row: AnyRow) -> SafetyScore:
+    """The safety score of a row."""
+    return SafetyScore(row.sample_id, row.classifier, row.score, row.threshold, row.label)
 
 
 def battle_values(battle: Battle) -> Values:

@@ -15,19 +15,21 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Select, and_, case, func, insert, select, update
 
 from paragone.arena.chain import GENESIS, VOTE_FACTS, link
 from paragone.arena.dialects import insert_into
-from paragone.arena.matchmaking import POLICY, Cell, Pair, draw_pair, informative_propensities
 from paragone.arena.schema import battles, judge_calls, pair_counts, prompts, samples, vote_state, votes
 from paragone.arena.store_cursor import rows_of
 from paragone.arena.store_rows import Values, battle_values, read_battle, read_prompt, read_sample
 from paragone.arena.vote_events import count_cells
 from paragone.data.errors import InputError, VoteRefused
 from paragone.data.records import Battle, Judgement, Prompt, Sample, Status, Verdict, Vote, VoterKind
+
+if TYPE_CHECKING:  # scipy is loaded when a battle is drawn: who only stores votes does not wait for it
+    from paragone.arena.matchmaking import Cell, Pair
 
 CRITERION = "overall"
 REFRESH = 100  # the pairs' propensities are computed anew when the votes have grown by one in so many
@@ -49,6 +51,8 @@ class IssuedBattle:
 
 def draw_battle(connection: Connection, rng: random.Random) -> tuple[Battle, float]:
     """A battle between two models that share a prompt, and the probability that their pair had; sides are drawn too."""
+    from paragone.arena.matchmaking import draw_pair
+
     propensities = _propensities(connection)
     if not propensities:
         raise InputError("no two models have samples of the same prompt, so there is no battle to show; add samples")
@@ -61,6 +65,8 @@ def draw_battle(connection: Connection, rng: random.Random) -> tuple[Battle, flo
 
 def _propensities(connection: Connection) -> dict[Pair, float]:
     """The probability of each pair, kept with the connection until there are samples, or 1 % of votes, more."""
+    from paragone.arena.matchmaking import informative_propensities
+
     last_vote: int = connection.execute(select(func.coalesce(func.max(votes.c.id), 0))).scalar_one()
     n_samples: int = connection.execute(select(func.count()).select_from(samples)).scalar_one()
     known: tuple[int, int, dict[Pair, float]] | None = connection.info.get(_PROPENSITIES)
@@ -108,6 +114,8 @@ def _draw_samples(connection: Connection, pair: Pair, rng: random.Random) -> tup
 
 def insert_issued(connection: Connection, battle: Battle, *, voter: str, propensity: float) -> IssuedBattle:
     """Store a drawn battle under a fresh token; of the token only its hash is kept."""
+    from paragone.arena.matchmaking import POLICY
+
     token = secrets.token_urlsafe(32)
     issue = {
         "token_sha256": _digest(token),
@@ -221,14 +229,14 @@ def battle_facts(connection: Connection, battle_ids: set[str]) -> dict[str, Valu
 
 
 def judged_battles(
-    connection: Connection, judge: str, among: Collection[str] | None = None
+    connection: Connection, judge: str, among: Collection[str] | None = None, *, retried: Collection[Status] = ()
 ) -> dict[str, tuple[bool, int]]:
     """For each battle that a judge was asked about: whether its last attempt was answered, and that attempt's number.
 
     `among` limits the answer to these battles. Refusals and invalid answers are answers; an attempt with an error or a
-    timeout is not, and may be made again.
+    timeout is not, and may be made again; nor is one that ended in one of the statuses of `retried`.
     """
-    failed = case((judge_calls.c.status.in_(_TRANSIENT), judge_calls.c.attempt), else_=0)
+    failed = case((judge_calls.c.status.in_({*_TRANSIENT, *retried}), judge_calls.c.attempt), else_=0)
     query = (
         select(judge_calls.c.battle_id, func.max(judge_calls.c.attempt), func.max(failed))
         .where(judge_calls.c.judge == judge)
@@ -239,10 +247,12 @@ def judged_battles(
     return {battle_id: (failure < last, last) for battle_id, last, failure in connection.execute(query)}
 
 
-def insert_judgements(connection: Connection, judgements: Iterable[Judgement], *, judge: str, voter: str) -> int:
+def insert_judgements(
+    connection: Connection, judgements: Iterable[Judgement], *, judge: str, voter: str, retried: Collection[Status] = ()
+) -> int:
     """Store battles, calls and votes of those judgements that the judge has not answered yet; returns how many."""
     judgements = list(judgements)
-    known = judged_battles(connection, judge, [judgement.battle.id for judgement in judgements])
+    known = judged_battles(connection, judge, [judgement.battle.id for judgement in judgements], retried=retried)
     fresh = {j.battle.id: j for j in judgements if not known.get(j.battle.id, (False, 0))[0]}
     if not fresh:
         return 0

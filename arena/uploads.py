@@ -31,7 +31,7 @@ __all__ = ["Limits", "Upload", "check_upload", "ingest_samples", "read_manifest"
 
 REQUIRED = ("file", "model", "prompt_id", "seed")
 OPTIONAL = ("latency_s", "cost_usd")
-PROMPT_COLUMNS = ("id", "text", "task", "tags", "source")
+PROMPT_COLUMNS = ("id", "text", "task", "tags", "source", "mask")
 PICTURE_TASKS = (Task.TEXT_TO_IMAGE, Task.IMAGE_EDITING)
 MOST_SEED = 2**63 - 1
 NAMED = 20  # problems that a refusal names
@@ -173,14 +173,15 @@ def read_manifest(content: bytes) -> list[Row]:
 
 
 def read_prompts(content: bytes) -> list[Prompt]:
-    """Prompts from a table with the columns id and text, and where wanted task, tags (with ; between) and source."""
+    """Prompts from a table with the columns id, text and, where wanted, task, tags (with ; between), source, mask."""
     prompts = []
     for number, cells in _table(content, "prompts.csv", PROMPT_COLUMNS[:2], PROMPT_COLUMNS[2:]):
         task = cells.get("task") or str(Task.TEXT_TO_IMAGE)
         if task not in tuple(Task):
             raise InputError(f"prompts.csv, row {number}: task {task!r}; use one of {', '.join(Task)}")
         tags = split_tags(cells.get("tags", ""))
-        prompts.append(Prompt(cells["id"], cells["text"], Task(task), tags, cells.get("source") or None))
+        inputs = (cells.get(name) or None for name in ("source", "mask"))
+        prompts.append(Prompt(cells["id"], cells["text"], Task(task), tags, *inputs))
     return prompts
 
 

@@ -74,7 +74,7 @@ class OpenAI:
         self.given = json.loads((folder / "given.json").read_text())
         shown = MediaPreparer().prepare([(folder / "a.png", False), (folder / "b.png", False)])
         asked = question(Prompt("p", "noise"), load_template("pairwise"), protocol="pairwise", source=None, sides=shown)
-        self.messages: Any = json.loads(asked.body({}))["messages"]
+        self.messages: Any = json.loads(b"".join(asked.body({})))["messages"]
         self.client = openai.AsyncOpenAI(api_key="none", base_url=self.given["base_url"])
         self.loop = asyncio.new_event_loop()
         self.run()

@@ -34,10 +34,11 @@ _header_lock = threading.Lock()  # catch_warnings changes the whole process
 
 
 class Decoded(NamedTuple):
-    """One picture as RGB, and what the reader should know about how it came to be."""
+    """One picture or clip as RGB, and what the reader should know about how it came to be."""
 
-    pixels: NDArray[np.uint8]  # [H, W, 3]
+    pixels: NDArray[np.uint8]  # [H, W, 3], of a clip [T, H, W, 3]
     note: str = ""
+    times_s: NDArray[np.float64] | None = None  # [T], of a clip's frames, from its first; None where not known
 
 
 def decode_picture(content: bytes, name: str) -> Decoded:

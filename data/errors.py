@@ -4,6 +4,8 @@
     ├── UsageError                an option or a combination of options that cannot work
     ├── InputError                a file, folder or row that cannot be used as it is
     │   ├── UnreadableImage       a corrupt, truncated or unsupported picture
+    │   ├── UnreadableVideo       a corrupt, truncated or unsupported clip
+    │   │   └── ClipTooShort      a clip with fewer frames than are wanted, or none
     │   ├── UnknownOutcome        a `winner` that is none of model_a, model_b, tie, both_bad
     │   ├── TooFewSamples         a statistic was asked of fewer samples than it is defined for
     │   └── VoteRefused           a vote that cannot be counted: its battle is decided, unknown or another voter's
@@ -35,6 +37,14 @@ class InputError(ParagoneError):
 
 class UnreadableImage(InputError):
     """A corrupt, truncated or unsupported picture; the message names the file."""
+
+
+class UnreadableVideo(InputError):
+    """A corrupt, truncated or unsupported clip; the message names the file."""
+
+
+class ClipTooShort(UnreadableVideo):
+    """A clip with fewer frames than are wanted of it, or with none."""
 
 
 class UnknownOutcome(InputError):

@@ -19,7 +19,7 @@ import weakref
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
@@ -63,13 +63,13 @@ def open_container(path: Path) -> tuple[Container, list[str]]:
     """The container at `path`, and warnings about pictures in it that are not read; raises `InputError`."""
     origin = display(str(path))
     if path.is_dir():
-        everything = _walk(path)
-        return FolderPictures(path, _pictures_among(everything)), _left_out(everything, origin)
+        everything = walk(path)
+        return FolderPictures(path, files_among(everything, EXTENSIONS)), _left_out(everything, origin)
     if not path.is_file():
         raise InputError(f"{origin}: no such file or folder")
     suffix = path.suffix.lower()
     if suffix in (".npz", ".npy"):
-        images = _npz_images(path) if suffix == ".npz" else _npy_images(path)
+        images = mapped_array(path)
         return ArrayPictures(images, origin), []
     if suffix in (".txt", ".lst"):
         return ListedPictures(path), []
@@ -77,15 +77,17 @@ def open_container(path: Path) -> tuple[Container, list[str]]:
         return ParquetPictures(path), []
     if suffix in EXTENSIONS:
         raise InputError(f"{origin}: one picture is not a set; give the folder it is in")
-    archive = _archive(path, origin)
+    archive = open_archive(path, EXTENSIONS)
     return archive, _left_out(archive.members, origin)
 
 
-def _archive(path: Path, origin: str) -> ZipPictures | TarPictures:
+def open_archive(path: Path, extensions: Collection[str]) -> ZipPictures | TarPictures:
+    """The files with one of `extensions` in a zip or tar; raises `InputError` for anything else."""
+    origin = display(str(path))
     try:
         if zipfile.is_zipfile(path):
-            return ZipPictures(path)
-        return TarPictures(path)
+            return ZipPictures(path, extensions)
+        return TarPictures(path, extensions)
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, lzma.LZMAError) as error:
         raise InputError(
             f"{origin}: not a folder, zip, tar, npz, npy, parquet or .txt list of pictures, or damaged ({error})"
@@ -115,23 +117,23 @@ class ListedPictures:
             lines = path.read_text(encoding="utf-8").splitlines()
         except UnicodeDecodeError as error:
             raise InputError(f"{path}: not a list of paths in UTF-8 ({error})") from error
-        self._paths: list[Path] = []
+        self.paths: list[Path] = []
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 listed = path.parent / line.strip()
                 if not listed.is_file():
                     raise InputError(f"{path}, line {number}: no file {line.strip()!r}; correct or delete the line")
-                self._paths.append(listed)
-        self.names = tuple(display(listed.as_posix()) for listed in self._paths)
+                self.paths.append(listed)
+        self.names = tuple(display(listed.as_posix()) for listed in self.paths)
 
     def content(self, index: int) -> bytes:
-        return self._paths[index].read_bytes()
+        return self.paths[index].read_bytes()
 
 
 class ZipPictures:
     """Members of a zip archive."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, extensions: Collection[str] = EXTENSIONS) -> None:
         self._archive = zipfile.ZipFile(path)
         self.prefix = f"{display(str(path))}/"
         infos = [info for info in self._archive.infolist() if not info.is_dir()]
@@ -139,7 +141,7 @@ class ZipPictures:
         _refuse_bomb(path, sum(info.file_size for info in infos))
         members = {info.filename: info for info in infos}
         self.members = tuple(members)
-        self.names = _pictures_among(members)
+        self.names = files_among(members, extensions)
         self._infos = [members[name] for name in self.names]
 
     def content(self, index: int) -> bytes:
@@ -150,7 +152,7 @@ class ZipPictures:
 class TarPictures:
     """Regular members of a tar archive; a compressed one is expanded once into a temporary file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, extensions: Collection[str] = EXTENSIONS) -> None:
         self._path = self._expand(path)
         self.prefix = f"{display(str(path))}/"
         with tarfile.open(self._path, mode="r:") as archive:
@@ -158,7 +160,7 @@ class TarPictures:
         _refuse_repeated(path, [info.name for info in infos])
         members = {info.name: info for info in infos}
         self.members = tuple(members)
-        self.names = _pictures_among(members)
+        self.names = files_among(members, extensions)
         self._places = [(members[name].offset_data, members[name].size) for name in self.names]
 
     def content(self, index: int) -> bytes:
@@ -266,6 +268,11 @@ def _picture_column(schema: Schema, shown: str) -> tuple[str, bool, bool]:
     return found[0]
 
 
+def mapped_array(path: Path) -> NDArray[Any]:
+    """The array of samples in an .npy or .npz file, mapped from disk; raises `InputError`."""
+    return _npz_images(path) if path.suffix.lower() == ".npz" else _npy_images(path)
+
+
 def _npy_images(path: Path) -> NDArray[Any]:
     try:
         loaded: NDArray[Any] = npy_format.open_memmap(path, mode="r")  # refuses Python objects
@@ -353,7 +360,7 @@ def _check_member(name: str, size: int) -> None:
         raise UnreadableImage(f"{name}: {size / 1e6:.0f} MB for one picture; refused as a decompression bomb")
 
 
-def _walk(folder: Path) -> list[str]:
+def walk(folder: Path) -> list[str]:
     """Every file below `folder` as a relative path with forward slashes; linked folders are followed, loops are not."""
     found: list[str] = []
     seen: set[str] = set()
@@ -367,19 +374,20 @@ def _walk(folder: Path) -> list[str]:
     return found
 
 
-def _pictures_among(names: Iterable[str]) -> tuple[str, ...]:
-    chosen = [name for name in names if _suffix(name) in EXTENSIONS]
+def files_among(names: Iterable[str], extensions: Collection[str]) -> tuple[str, ...]:
+    """Those of `names` with one of `extensions` and not hidden, in natural order."""
+    chosen = [name for name in names if suffix_of(name) in extensions]
     return tuple(sorted(chosen, key=lambda name: (natural_key(name), name)))
 
 
 def _left_out(names: Iterable[str], origin: str) -> list[str]:
     """A warning when there are pictures of formats that are not read."""
-    kinds = Counter(suffix for suffix in map(_suffix, names) if suffix in OTHER_PICTURES)
+    kinds = Counter(suffix for suffix in map(suffix_of, names) if suffix in OTHER_PICTURES)
     counted = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
     return [f"{origin}: left out {counted}: formats that are not read; convert them to PNG"] if kinds else []
 
 
-def _suffix(name: str) -> str:
+def suffix_of(name: str) -> str:
     """The extension in lower case; none for a file that is hidden or lies in a hidden folder."""
     path = PurePosixPath(name.replace("\\", "/"))
     return "" if any(map(_hidden, path.parts)) else path.suffix.lower()

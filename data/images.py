@@ -24,6 +24,8 @@ from paragone.data.image_containers import EXTENSIONS, ArrayPictures, Container,
 
 LOSSY_EXTENSIONS = frozenset({".jpg", ".jpeg", ".webp"})
 READ_ERRORS = (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError)  # RuntimeError: an encrypted zip
+BLOCK = 1024  # pictures whose features are kept together
+CPU_CHUNK = 16  # pictures that an extractor sees at once on a CPU; a divisor of BLOCK
 
 OnError = Literal["raise", "skip"]
 
@@ -36,9 +38,10 @@ class Picture(NamedTuple):
 
 
 class Unreadable(NamedTuple):
-    """Why a picture could not be decoded; the reason names it."""
+    """Why a picture or clip could not be decoded; the reason names it."""
 
     reason: str
+    error: type[InputError] = UnreadableImage
 
 
 class ImageSource:
@@ -46,7 +49,12 @@ class ImageSource:
 
     `len()` is the number of files, before any is decoded. With `on_error="skip"` an unreadable picture is left out,
     counted and named in `warnings`; otherwise it raises `UnreadableImage`. `read` may be called from several threads.
+    `VideoSource` (paragone.data.videos) is the same for clips.
     """
+
+    noun = "pictures"
+    block = BLOCK
+    cpu_chunk = CPU_CHUNK
 
     def __init__(
         self,
@@ -99,7 +107,7 @@ class ImageSource:
         noted = [f"{self._container.prefix}{self.name(index)}: {note}" for index, note in self._notes.items()]
         lines = [*self._notices, *noted]
         if self._skipped:
-            lines.append(f"{self.origin}: {len(self._skipped)} of {len(self)} pictures were unreadable and left out")
+            lines.append(f"{self.origin}: {len(self._skipped)} of {len(self)} {self.noun} were unreadable and left out")
             lines += [f"left out: {reason}" for reason in self._skipped.values()]
         return tuple(lines)
 
@@ -131,7 +139,7 @@ class ImageSource:
         """Note what `read(index)` gave. True for a picture, False for one to leave out; raises `UnreadableImage`."""
         if isinstance(read, Unreadable):
             if self.on_error == "raise":
-                raise UnreadableImage(f"{read.reason} (or leave such files out with --on-error skip)")
+                raise read.error(f"{read.reason} (or leave such files out with --on-error skip)")
             self._skipped[index] = read.reason
             return False
         if read.note:
@@ -161,7 +169,7 @@ class ImageSource:
             raise UsageError(f"shard {number}/{count}: write i/k with 1 ≤ i ≤ k")
         indices = self._indices[number - 1 :: count]
         if not indices:
-            raise InputError(f"{self.origin}: shard {number}/{count} is empty, there are only {len(self)} pictures")
+            raise InputError(f"{self.origin}: shard {number}/{count} is empty, there are only {len(self)} {self.noun}")
         return self._with(indices)
 
     def part(self, positions: Sequence[int]) -> ImageSource:

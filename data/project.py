@@ -1,11 +1,18 @@
-"""The project folder: where an arena keeps its settings, database, samples and leaderboard."""
+"""The project folder: where an arena keeps its settings, database, samples and leaderboard; and the cache's folder."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from paragone.data.errors import InputError
+
+
+def paragone_home() -> Path:
+    """`$PARAGONE_HOME`, or `~/.cache/paragone`: the one folder under which paragone caches anything."""
+    home = os.environ.get("PARAGONE_HOME")
+    return Path(home) if home else Path.home() / ".cache" / "paragone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,11 @@ class Project:
     def samples(self) -> Path:
         """One folder a model under `samples/`."""
         return self.folder / "samples"
+
+    @property
+    def models(self) -> Path:
+        """Trained weights, under `models/`."""
+        return self.folder / "models"
 
     @property
     def leaderboard(self) -> Path:

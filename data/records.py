@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from enum import StrEnum
@@ -80,6 +80,17 @@ class PriceUnit(StrEnum):
     SECOND = "second"  # of video
 
 
+class ProvenanceState(StrEnum):
+    """What became of a file's C2PA manifest; `valid-untrusted` is a whole one of a signer whom nobody vouches for."""
+
+    ABSENT = "absent"
+    UNTRUSTED = "valid-untrusted"
+    TRUSTED = "trusted"
+    INVALID = "invalid"
+    UNREADABLE = "unreadable"
+    NOT_CHECKED = "not-checked"  # there is one, and nothing here to read it
+
+
 @dataclass(frozen=True, slots=True)
 class GeneratorCard:
     """What the leaderboard says of a model besides its numbers. None means unknown, which is not False."""
@@ -94,6 +105,12 @@ class GeneratorCard:
     usd_per_image: Decimal | None = None
     version: str | None = None
     provider: str | None = None
+    parameters: int | None = None  # how many
+    space: str | None = None  # where it works: one of `SPACES`
+    text_encoder: str | None = None
+
+
+SPACES = ("pixel", "latent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +126,17 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A request in words. `source` names the input picture of an editing or image-to-video task."""
+    """A request in words. `source` names the input picture of an editing or image-to-video task.
+
+    `mask` is the path of a picture relative to the project folder, of which white may change.
+    """
 
     id: str
     text: str
     task: Task = Task.TEXT_TO_IMAGE
     tags: tuple[str, ...] = ()
     source: str | None = None
+    mask: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +145,7 @@ class Sample:
 
     `id` names this sample (`sample_id` makes it); `sha256` names the bytes of its file, which two samples may share:
     a model that replays its training set does little else. `path` is relative to the project folder, with forward
-    slashes.
+    slashes. A still picture has no `frames` and no `fps`.
     """
 
     id: str
@@ -137,11 +158,99 @@ class Sample:
     height: int  # px
     latency_s: float | None = None
     cost_usd: Decimal | None = None
+    frames: int | None = None
+    fps: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """How one request to a generator ended. Only an attempt that is ok has a sample; all the others count, too."""
+
+    model: str
+    prompt_id: str
+    seed: int
+    status: Status
+    message: str = ""
+    latency_s: float | None = None
+    cost_usd: Decimal | None = None  # what was paid for it, delivered or not
+    sample_id: str | None = None
+    created_at: str | None = None  # ISO 8601, UTC
+
+    def __post_init__(self) -> None:
+        if self.sample_id is not None and self.status is not Status.OK:
+            raise InputError(
+                f"{self.model}: prompt {self.prompt_id}, seed {self.seed} was {self.status}, and yet has a sample"
+            )
+
+    @property
+    def id(self) -> str:
+        """The name of an attempt: 32 hex digits over all that is said here, so that the same one is stored once."""
+        cost = None if self.cost_usd is None else str(self.cost_usd)
+        ended = [str(self.status), self.message, self.latency_s, cost, self.sample_id, self.created_at]
+        return fingerprint([self.model, self.prompt_id, self.seed, *ended])[:32]
 
 
 def sample_id(model: str, prompt_id: str, seed: int, sha256: str) -> str:
     """The name of a sample: 32 hex digits over what it is and where it comes from."""
     return fingerprint([model, prompt_id, seed, sha256])[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class WatermarkTest:
+    """How well the bits that a picture hides agree with a payload that is known."""
+
+    payload: str
+    method: str  # how the bits are hidden
+    bits: int
+    matches: int  # of `bits`
+    p_value: float  # of as many matches in a picture without it, times the tests that were made
+
+    @property
+    def found(self) -> bool:
+        """Whether chance is ruled out, for all practical purposes."""
+        return self.p_value <= WATERMARK_ALPHA
+
+
+WATERMARK_ALPHA = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What a file says of where it comes from. It may say nothing, whatever it is: absence proves nothing."""
+
+    sha256: str  # of the file
+    state: ProvenanceState
+    source_type: str | None = None  # the last word of an IPTC digital source type, such as trainedAlgorithmicMedia
+    source_in: str | None = None  # where that stands: "c2pa" (signed) or "xmp" (anybody can write it)
+    signer: str | None = None  # as the certificate names itself: a name is not trust
+    tool: str | None = None  # that made the file, as it says
+    codes: tuple[str, ...] = ()  # what the validation complains of
+    anchors: str | None = None  # sha256 of the trust anchors that it was checked against
+    watermarks: tuple[WatermarkTest, ...] | None = None  # the most telling; None: not looked for, or not applicable
+
+    @property
+    def says_ai(self) -> bool:
+        """Whether the file itself says that a trained model made it, or parts of it."""
+        return self.source_type in AI_SOURCE_TYPES
+
+
+AI_SOURCE_TYPES = ("trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia", "compositeSynthetic")
+
+
+@dataclass(frozen=True, slots=True)
+class SafetyScore:
+    """What a safety classifier says of a sample; one that reaches the threshold is flagged."""
+
+    sample_id: str
+    classifier: str
+    score: float
+    threshold: float
+    label: str = ""  # what was found, in the classifier's words
+
+    @property
+    def flagged(self) -> bool:
+        """Whether people see it only when they ask to."""
+        return self.score >= self.threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +330,9 @@ class Vote:
     dwell_ms: int | None = None
 
 
+METRICS_SCHEMA = "paragone.metrics/1"  # of JSON documents: `results`, plain `MetricResult`s, and `warnings`
+
+
 @dataclass(frozen=True, slots=True)
 class MetricResult:
     """A number that explains itself. `signature` holds all that must agree before two results may be compared."""
@@ -243,6 +355,15 @@ class MetricResult:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self)
+
+
+def metrics_document(results: Iterable[MetricResult], warnings: Iterable[str]) -> dict[str, Any]:
+    """The JSON document `paragone.metrics/1`."""
+    return {
+        "schema": METRICS_SCHEMA,
+        "results": [result.to_dict() for result in results],
+        "warnings": list(warnings),
+    }
 
 
 def fingerprint(value: Any) -> str:

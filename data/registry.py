@@ -1,10 +1,10 @@
-"""Names for things that can be plugged in: generators, extractors, metrics and judges.
+"""Names for things that can be plugged in: generators, extractors, metrics, judges and safety classifiers.
 
 A registry is a table from a name to `"module:attribute"`; nothing is imported before it is asked for. Built-ins are
 rows of the same table that third-party packages extend through entry points (`paragone.generators`,
-`paragone.extractors`, `paragone.metrics`, `paragone.judges`). A dotted `module:attribute` works without any
-registration. A broken plug-in is listed with its error and never stops the others; `PARAGONE_PLUGINS=""` turns
-third-party ones off.
+`paragone.extractors`, `paragone.metrics`, `paragone.judges`, `paragone.safety_classifiers`). A dotted
+`module:attribute` works without any registration. A broken plug-in is listed with its error and never stops the others;
+`PARAGONE_PLUGINS=""` turns third-party ones off.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 from paragone.data.errors import PluginError
 
-GROUPS = ("generators", "extractors", "metrics", "judges")
+GROUPS = ("generators", "extractors", "metrics", "judges", "safety_classifiers")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import sqlite3
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -30,6 +30,7 @@ __all__ = [
     "Exchange",
     "MediaFacts",
     "MediaIndex",
+    "Memory",
     "Reply",
     "ReplyCache",
     "send_directly",
@@ -56,16 +57,27 @@ CREATE TABLE IF NOT EXISTS media (
   PRIMARY KEY (file, recipe)
 ) STRICT
 """
+_LIMITS = """
+CREATE TABLE IF NOT EXISTS limits (
+  base_url TEXT NOT NULL,
+  model TEXT NOT NULL,
+  facts TEXT NOT NULL,
+  PRIMARY KEY (base_url, model)
+) STRICT
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class MediaFacts:
-    """What is known of a picture that was prepared for sending, without its bytes."""
+    """What is known of a picture or clip that was prepared for sending, without its bytes."""
 
     sha256: str  # of the bytes sent
     width: int  # px
     height: int  # px
     time_s: float | None = None  # of a clip's frame
+    n_bytes: int = 0
+    mime: str = "image/png"
+    times_s: tuple[float, ...] = ()  # of the frames on a contact sheet
 
 
 class MediaIndex(Protocol):
@@ -77,6 +89,18 @@ class MediaIndex(Protocol):
 
     def keep_media(self, file_sha256: str, recipe: str, facts: Sequence[MediaFacts]) -> None:
         """Remember it."""
+        ...
+
+
+class Memory(MediaIndex, Protocol):
+    """Remembers both what files become and what endpoints refused, from one run to the next."""
+
+    def known_limits(self, base_url: str, model: str) -> dict[str, Any] | None:
+        """What a model at an address refused for being too much (`paragone.judges.limits`), if anything."""
+        ...
+
+    def keep_limits(self, base_url: str, model: str, limits: Mapping[str, Any]) -> None:
+        """Remember it, instead of what was known before."""
         ...
 
 
@@ -117,24 +141,30 @@ class Exchange(Protocol):
         send: Callable[[], Awaitable[Reply]],
         *,
         expected: tuple[int, int] = (0, 0),
+        fresh: bool = False,
     ) -> Reply:
         """The reply to the canonical request `key`; `send` asks for it.
 
-        `expected` are the most input and output tokens that the call may use. Raises `BudgetSpent` before a call that
-        the budget does not allow, and whatever `send` raises.
+        `expected` are the most input and output tokens that the call may use. A `fresh` reply is asked for even when
+        one is known, and takes its place. Raises `BudgetSpent` before a call that the budget does not allow, and
+        whatever `send` raises.
         """
         ...
 
 
 async def send_directly(
-    key: Mapping[str, Any], send: Callable[[], Awaitable[Reply]], *, expected: tuple[int, int] = (0, 0)
+    key: Mapping[str, Any],
+    send: Callable[[], Awaitable[Reply]],
+    *,
+    expected: tuple[int, int] = (0, 0),
+    fresh: bool = False,
 ) -> Reply:
     """The exchange without a cache or a budget."""
     return replace(await send(), request_sha256=fingerprint(key))
 
 
 class ReplyCache:
-    """Raw replies by request, in an SQLite file that threads and processes may use at once. Also a `MediaIndex`."""
+    """Raw replies by request, in an SQLite file that threads and processes may use at once. Also a `Memory`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -165,13 +195,13 @@ class ReplyCache:
         body, latency_s, read, written, served = row
         return Reply(body, latency_s, read, written, served, request, cached=True, cost_usd=Decimal(0))
 
-    def put(self, request: str, key: Mapping[str, Any], reply: Reply) -> None:
-        """Keep a reply; one that is there already stays."""
+    def put(self, request: str, key: Mapping[str, Any], reply: Reply, *, instead: bool = False) -> None:
+        """Keep a reply; one that is there already stays, unless this one is to stand `instead` of it."""
         document = json.dumps(key, sort_keys=True, ensure_ascii=False)
         used = (reply.latency_s, reply.input_tokens, reply.output_tokens, reply.served_model)
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._insert(
-            "INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT OR {'REPLACE' if instead else 'IGNORE'} INTO replies VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (request, reply.body, *used, now, document),
         )
 
@@ -179,12 +209,26 @@ class ReplyCache:
         """See `MediaIndex`."""
         query = "SELECT facts FROM media WHERE file = ? AND recipe = ?"
         row = self._row(query, (file_sha256, recipe))
-        return None if row is None else tuple(MediaFacts(*facts) for facts in json.loads(row[0]))
+        if row is None:
+            return None
+        return tuple(
+            MediaFacts(sha256, width, height, time_s, n_bytes, mime, tuple(times))
+            for sha256, width, height, time_s, n_bytes, mime, times in json.loads(row[0])
+        )
 
     def keep_media(self, file_sha256: str, recipe: str, facts: Sequence[MediaFacts]) -> None:
         """See `MediaIndex`."""
-        document = json.dumps([[one.sha256, one.width, one.height, one.time_s] for one in facts])
+        document = json.dumps([list(astuple(one)) for one in facts])
         self._insert("INSERT OR IGNORE INTO media VALUES (?, ?, ?)", (file_sha256, recipe, document))
+
+    def known_limits(self, base_url: str, model: str) -> dict[str, Any] | None:
+        """See `Memory`."""
+        row = self._row("SELECT facts FROM limits WHERE base_url = ? AND model = ?", (base_url, model))
+        return None if row is None else dict(json.loads(row[0]))
+
+    def keep_limits(self, base_url: str, model: str, limits: Mapping[str, Any]) -> None:
+        """See `Memory`."""
+        self._insert("INSERT OR REPLACE INTO limits VALUES (?, ?, ?)", (base_url, model, json.dumps(limits)))
 
     def __len__(self) -> int:
         row = self._row("SELECT count(*) FROM replies", ())
@@ -209,6 +253,7 @@ class ReplyCache:
         run("PRAGMA synchronous = NORMAL")
         run(_REPLIES)
         run(_MEDIA)
+        run(_LIMITS)
         if application != APPLICATION_ID:
             run(f"PRAGMA application_id = {APPLICATION_ID}")
 
@@ -230,18 +275,23 @@ class CachingExchange:
         self._freed = asyncio.Event()
 
     async def __call__(
-        self, key: Mapping[str, Any], send: Callable[[], Awaitable[Reply]], *, expected: tuple[int, int] = (0, 0)
+        self,
+        key: Mapping[str, Any],
+        send: Callable[[], Awaitable[Reply]],
+        *,
+        expected: tuple[int, int] = (0, 0),
+        fresh: bool = False,
     ) -> Reply:
         """See `Exchange`."""
         request = fingerprint(key)
-        known = self.cache.get(request) if self.cache is not None else None
+        known = self.cache.get(request) if self.cache is not None and not fresh else None
         if known is None and request in self._under_way:
             reply = await asyncio.shield(self._under_way[request])
             known = replace(reply, cached=True, cost_usd=None if reply.cost_usd is None else Decimal(0))
         if known is not None:
             self.n_cached += 1
             return known
-        return await self._send(request, key, send, expected)
+        return await self._send(request, key, send, expected, fresh=fresh)
 
     async def _send(
         self,
@@ -249,6 +299,8 @@ class CachingExchange:
         key: Mapping[str, Any],
         send: Callable[[], Awaitable[Reply]],
         expected: tuple[int, int],
+        *,
+        fresh: bool,
     ) -> Reply:
         waiting: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._under_way[request] = waiting
@@ -265,7 +317,7 @@ class CachingExchange:
             del self._under_way[request]
         reply = replace(reply, request_sha256=request, cached=False)
         if self.cache is not None and reply.keep:
-            self.cache.put(request, key, reply)
+            self.cache.put(request, key, reply, instead=fresh)
         self._count(reply)
         waiting.set_result(reply)
         return reply
@@ -316,11 +368,16 @@ class CountingExchange:
         self._seen: set[str] = set()
 
     async def __call__(
-        self, key: Mapping[str, Any], send: Callable[[], Awaitable[Reply]], *, expected: tuple[int, int] = (0, 0)
+        self,
+        key: Mapping[str, Any],
+        send: Callable[[], Awaitable[Reply]],
+        *,
+        expected: tuple[int, int] = (0, 0),
+        fresh: bool = False,
     ) -> Reply:
         """See `Exchange`."""
         request = fingerprint(key)
-        known = self.cache.get(request) if self.cache is not None else None
+        known = self.cache.get(request) if self.cache is not None and not fresh else None
         if known is not None:
             self.estimate.n_cached += 1
             return known

@@ -39,13 +39,19 @@ class JudgeCall:
     latency_s: float | None = None
     n_attempts: int = 1
     cached: bool = False
+    shown: Mapping[str, Any] = field(default_factory=dict)  # form of clips, scale, and why it is not the wished one
     sample: int = 0
     repair: int = 0
 
     def facts(self) -> dict[str, Any]:
         """All of it as JSON can hold it."""
         facts = {name: getattr(self, name) for name in self.__slots__}
-        facts |= {"media": list(self.media), "parameters": dict(self.parameters), "status": str(self.status)}
+        facts |= {
+            "media": list(self.media),
+            "parameters": dict(self.parameters),
+            "shown": dict(self.shown),
+            "status": str(self.status),
+        }
         facts["cost_usd"] = None if self.cost_usd is None else f"{self.cost_usd:f}"
         facts["probabilities"] = None if self.probabilities is None else dict(self.probabilities)
         facts["answer"] = None if self.answer is None else dict(self.answer)

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from paragone.data.records import Status, fingerprint
-from paragone.judges.cache import Exchange, Reply
+from paragone.judges.cache import Exchange, Memory, Reply
 from paragone.judges.calls import JudgeCall
 from paragone.judges.client import CallFailed, CallRejected, ChatClient
 from paragone.judges.endpoint import Abilities, Wish
+from paragone.judges.limits import Limits, Showing, TooMuch
+from paragone.judges.media import CLIP_MIME
 from paragone.judges.messages import Question, repeated
 from paragone.judges.parsing import (
     Completion,
@@ -32,6 +34,8 @@ REQUEST_SCHEMA = "paragone.judge-request/1"
 CHARACTERS_PER_TOKEN = 3  # few, so that an estimate is rather too high
 PIXELS_PER_TOKEN = 750
 TOKENS_PER_PICTURE = 100  # on top
+FRAMES_PER_CLIP = 16  # that a clip sent as it is may be read as
+USUAL = Showing()
 
 
 @dataclass
@@ -41,11 +45,26 @@ class ChatModel:
     client: ChatClient
     exchange: Exchange
     abilities: Abilities = field(default_factory=Abilities)
+    limits: Limits = field(default_factory=Limits)
+    memory: Memory | None = None  # where limits are kept
+    retried: frozenset[Status] = frozenset()  # a kept reply that ends so is asked for anew
 
     async def ask(
-        self, asked: Question, wish: Wish, *, template: Template, protocol: str, labels: Sequence[str], sample: int
+        self,
+        asked: Question,
+        wish: Wish,
+        *,
+        template: Template,
+        protocol: str,
+        labels: Sequence[str],
+        sample: int,
+        showing: Showing = USUAL,
+        weakest: bool = True,
     ) -> tuple[JudgeCall, ...]:
-        """The call, and one more with what was wrong if its reply could not be read; the last one counts."""
+        """The call, and one more with what was wrong if its reply could not be read; the last one counts.
+
+        Raises `TooMuch` when the endpoint refuses how much is shown, unless this is the `weakest` way to show it.
+        """
         record = JudgeCall(
             protocol=protocol,
             model=wish.model,
@@ -54,41 +73,49 @@ class ChatModel:
             template_sha256=template.sha256,
             request_sha256="",
             media=tuple(media.sha256 for media in asked.media),
-            parameters=wish.to_dict(),
+            parameters=wish.to_dict() | ({} if showing.usual else {"shown": showing.to_dict()}),
             status=Status.ERROR,
+            shown=showing.to_dict() | {"because": list(showing.reasons)},
             sample=sample,
         )
-        call, text = await self._once(asked, wish, labels, record)
-        if call.status is not Status.INVALID or not text.strip():
-            return (call,)
-        again = repeated(asked, text, call.reason)
-        mended, _ = await self._once(again, wish, labels, replace(record, repair=1))
-        return call, mended
+        call = _Call(asked, wish, tuple(labels), record, weakest=weakest)
+        calls = await self._mended(call)
+        if calls[-1].cached and calls[-1].status in self.retried:
+            calls = await self._mended(replace(call, fresh=True))
+        return calls
 
-    async def _once(
-        self, asked: Question, wish: Wish, labels: Sequence[str], record: JudgeCall
-    ) -> tuple[JudgeCall, str]:
+    async def _mended(self, call: _Call) -> tuple[JudgeCall, ...]:
+        first, text = await self._once(call)
+        if first.status is not Status.INVALID or not text.strip():
+            return (first,)
+        again = replace(
+            call, asked=repeated(call.asked, text, first.reason), record=replace(call.record, repair=1), weakest=True
+        )
+        second, _ = await self._once(again)
+        return first, second
+
+    async def _once(self, call: _Call) -> tuple[JudgeCall, str]:
         """The call's record, and the text of its reply."""
+        asked, wish, labels, record = call.asked, call.wish, call.labels, call.record
         key = canonical_request(asked, wish, record)
         given: dict[str, Any] = {}
 
         async def send() -> Reply:
-            return await self._send(asked, wish, given)
+            return await self._send(call, given)
 
         try:
-            reply = await self.exchange(key, send, expected=expected_tokens(asked, wish))
+            reply = await self.exchange(key, send, expected=expected_tokens(asked, wish), fresh=call.fresh)
         except CallFailed as error:
             record = replace(record, request_sha256=fingerprint(key), status=error.status, n_attempts=error.n_attempts)
             return replace(record, reason=str(error), raw=error.body), ""
         completion = read_completion(reply.body)
         parsed = parse_answer(completion, schema=wish.schema, labels=labels)
         facts = _reply_facts(reply, given.pop("n_attempts", 1)) | _parsed_facts(parsed, completion, wish, labels)
-        call = replace(record, parameters={**record.parameters, **given}, **facts)
-        return call, completion.text
+        return replace(record, parameters={**record.parameters, **given}, **facts), completion.text
 
-    async def _send(self, asked: Question, wish: Wish, given: dict[str, Any]) -> Reply:
+    async def _send(self, call: _Call, given: dict[str, Any]) -> Reply:
         """One reply to the question, asked with as much as the endpoint takes; `given` learns with what."""
-        n_attempts = 0
+        asked, wish, n_attempts = call.asked, call.wish, 0
         while True:
             abilities = self.abilities
             parameters = abilities.parameters(wish)
@@ -97,6 +124,7 @@ class ChatModel:
             except CallRejected as error:
                 weaker = abilities.without_what_it_minds(error.body, parameters)
                 if weaker is None:
+                    self._learn(error, call)
                     raise
                 n_attempts += error.n_attempts
                 if self.abilities == abilities:  # else another call has learnt something meanwhile
@@ -108,6 +136,27 @@ class ChatModel:
             given["n_attempts"] = n_attempts + answer.n_attempts
             return _as_reply(answer.body, answer.latency_s)
 
+    def _learn(self, refusal: CallRejected, call: _Call) -> None:
+        """Raise `TooMuch` when the refusal is about how much is shown, and there is a weaker way to show it."""
+        limits = None if call.weakest else self.limits.after(refusal, call.asked)
+        if limits is not None:
+            self.limits = limits
+            if self.memory is not None:
+                self.memory.keep_limits(self.client.base_url, call.wish.model, limits.to_dict())
+            raise TooMuch(str(refusal)) from refusal
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What one call is about."""
+
+    asked: Question
+    wish: Wish
+    labels: tuple[str, ...]
+    record: JudgeCall  # as far as it is known before
+    weakest: bool
+    fresh: bool = False  # a kept reply does not do
+
 
 def canonical_request(asked: Question, wish: Wish, record: JudgeCall) -> dict[str, Any]:
     """What names a request: equal questions have equal canonical requests, whatever the files are called."""
@@ -116,7 +165,7 @@ def canonical_request(asked: Question, wish: Wish, record: JudgeCall) -> dict[st
         "protocol": record.protocol,
         "messages": asked.canonical(),
         "answer": wish.schema,
-        "parameters": wish.to_dict(),
+        "parameters": dict(record.parameters),
         "sample": record.sample,
         "repair": record.repair,
     }
@@ -129,7 +178,11 @@ def expected_tokens(asked: Question, wish: Wish) -> tuple[int, int]:
         for message in asked.messages
         for part in ([message["content"]] if isinstance(message["content"], str) else message["content"])
     )
-    pictures = sum(TOKENS_PER_PICTURE + media.width * media.height // PIXELS_PER_TOKEN for media in asked.media)
+    pictures = sum(
+        (TOKENS_PER_PICTURE + media.width * media.height // PIXELS_PER_TOKEN)
+        * (FRAMES_PER_CLIP if media.facts.mime == CLIP_MIME else 1)
+        for media in asked.media
+    )
     return characters // CHARACTERS_PER_TOKEN + pictures + 1, wish.max_tokens
 
 

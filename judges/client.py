@@ -15,7 +15,7 @@ import os
 import random
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -49,11 +49,20 @@ class JudgeUnavailable(ParagoneError):
 class CallFailed(ParagoneError):
     """One call got no reply that can be read; `status` says how it ended, `body` is what came all the same."""
 
-    def __init__(self, message: str, *, status: Status = Status.ERROR, body: str = "", n_attempts: int = 1) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: Status = Status.ERROR,
+        body: str = "",
+        n_attempts: int = 1,
+        http_status: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.body = body
         self.n_attempts = n_attempts
+        self.http_status = http_status
 
 
 class CallRejected(CallFailed):
@@ -119,8 +128,11 @@ class ChatClient:
         self._denials = 0
         self._closed_because: str | None = None
 
-    async def complete(self, body: bytes) -> HttpReply:
-        """The reply to one request. Raises `CallRejected`, `CallFailed`, or `JudgeUnavailable` to end the run."""
+    async def complete(self, body: Sequence[bytes]) -> HttpReply:
+        """The reply to one request, whose body is given in pieces.
+
+        Raises `CallRejected`, `CallFailed`, or `JudgeUnavailable` to end the run.
+        """
         left_s = self.retry.deadline_s  # waiting for the pace does not count
         attempt = 0
         while True:
@@ -143,7 +155,7 @@ class ChatClient:
         if http is not None:
             await http.aclose()
 
-    async def _attempt(self, body: bytes, attempt: int, left_s: float) -> HttpReply | _Failure:
+    async def _attempt(self, body: Sequence[bytes], attempt: int, left_s: float) -> HttpReply | _Failure:
         async with self._pace.slot() if self._pace else contextlib.nullcontext():
             started = self._clock()
             allowed = min(self.retry.attempt_s, left_s)
@@ -162,12 +174,15 @@ class ChatClient:
                 return HttpReply(text, took_s, attempt)
             return self._failure(status, headers, text, attempt, took_s)
 
-    async def _post(self, body: bytes) -> tuple[int, httpx2.Headers, bytes]:
+    async def _post(self, body: Sequence[bytes]) -> tuple[int, httpx2.Headers, bytes]:
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+        if len(body) > 1:
+            headers["Content-Length"] = str(sum(map(len, body)))
+        content = body[0] if len(body) == 1 else _one_by_one(body)
         if self._key is not None:
             headers["Authorization"] = f"Bearer {self._key}"
         url = f"{self.base_url}/chat/completions"
-        async with self._client().stream("POST", url, content=body, headers=headers) as response:
+        async with self._client().stream("POST", url, content=content, headers=headers) as response:
             return response.status_code, response.headers, await _limited(response.aiter_bytes())
 
     def _client(self) -> httpx2.AsyncClient:
@@ -188,7 +203,9 @@ class ChatClient:
         if spent or (status in DENIALS and not filtered):
             self._count_denial(reason, at_once=spent or (status in HOPELESS and not self._answered))
         ended = Status.FILTERED if filtered else Status.ERROR
-        raise CallRejected(f"{self.base_url}: {reason}", body=text, status=ended, n_attempts=attempt)
+        raise CallRejected(
+            f"{self.base_url}: {reason}", body=text, status=ended, n_attempts=attempt, http_status=status
+        )
 
     def _count_denial(self, reason: str, *, at_once: bool) -> None:
         self._denials += 1
@@ -214,6 +231,11 @@ class ChatClient:
     def _redacted(self, text: str) -> str:
         """Servers like to repeat the key that they refuse."""
         return text.replace(self._key, "[key]") if self._key and len(self._key) >= SHORTEST_SECRET else text
+
+
+async def _one_by_one(pieces: Sequence[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
 
 
 async def _limited(chunks: AsyncIterator[bytes]) -> bytes:

@@ -8,6 +8,7 @@ of its own; a jury's outcome is a view of them.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -38,8 +39,9 @@ def majority(verdicts: Sequence[Verdict], *, jury: str = "majority") -> Verdict:
 def mean_log_odds(verdicts: Sequence[Verdict], *, jury: str = "mean log-odds") -> Verdict:
     """The side that the mean of the jurors' log-odds favours; `scores` are the jury's P(A) and P(B), which sum to 1.
 
-    Every verdict needs probabilities (`score_mode` logprob or frequency); raises `InputError` for one that has an
-    outcome without. Means within `TIE_LOG_ODDS` of 0 tie. A juror without an outcome leaves the jury without one.
+    Every verdict needs probabilities (`score_mode` logprob or frequency, or mean as this gives it); raises `InputError`
+    for one that has an outcome without. Means within `TIE_LOG_ODDS` of 0 tie. A juror without an outcome leaves the
+    jury without one.
     """
     if not verdicts:
         raise InputError("a jury needs at least one verdict")
@@ -49,18 +51,37 @@ def mean_log_odds(verdicts: Sequence[Verdict], *, jury: str = "mean log-odds") -
     mean = math.fsum(sorted(log_odds(verdict) for verdict in verdicts)) / len(verdicts)
     first = 1.0 / (1.0 + math.exp(-mean))
     winner = Winner.TIE if abs(mean) < TIE_LOG_ODDS else Winner.MODEL_A if mean > 0 else Winner.MODEL_B
-    return Verdict(winner, reason=f"mean log-odds {mean:+.3f}", judge=jury, scores=(first, 1.0 - first))
+    reason = f"mean log-odds {mean:+.3f}"
+    return Verdict(winner, reason=reason, judge=jury, scores=(first, 1.0 - first), details={"score_mode": "mean"})
 
 
 def log_odds(verdict: Verdict) -> float:
     """Ln P(A) / P(B), with ties and both-bad counted half to each side; raises `InputError` without probabilities."""
-    if verdict.scores is None or verdict.details.get("score_mode") not in ("logprob", "frequency"):
+    if verdict.scores is None or verdict.details.get("score_mode") not in ("logprob", "frequency", "mean"):
         raise InputError(
             f"{verdict.judge}: no probabilities in this verdict; ask with soft verdicts, or use a majority"
         )
     first, second = verdict.scores
     rest = max(0.0, 1.0 - first - second) / 2.0
     return math.log(max(first + rest, LEAST_PROBABILITY)) - math.log(max(second + rest, LEAST_PROBABILITY))
+
+
+def family_of(model: str, families: Iterable[str]) -> str:
+    """The one of these families whose name is in the model's name, such as Qwen in qwen3-vl-32b; "" for none."""
+    words = _words(model)
+    named = [family.strip() for family in families if (name := _words(family)) and f" {name} " in f" {words} "]
+    return max(named, key=len, default="")
+
+
+def _words(name: str) -> str:
+    """Its words of letters: digits and signs part them."""
+    return " ".join(re.findall(r"[^\W\d_]+", name.casefold()))
+
+
+def relatives(family: str, cards: Mapping[str, GeneratorCard]) -> frozenset[str]:
+    """The models of this family (case apart); none of an unknown one."""
+    wanted = family.strip().casefold()
+    return frozenset(name for name, card in cards.items() if wanted and card.family.strip().casefold() == wanted)
 
 
 def same_family(judge_families: Iterable[str], cards: Mapping[str, GeneratorCard]) -> tuple[str, ...]:

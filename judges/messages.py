@@ -11,24 +11,27 @@ from __future__ import annotations
 import hashlib
 import json
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from paragone.data.errors import InputError
 from paragone.data.records import Prompt, Task
-from paragone.judges.media import MIME, Shown
+from paragone.judges.media import CLIP_MIME, Media, Shown
 from paragone.judges.schema import in_words
 from paragone.judges.templates import Template
 
 WITH_SOURCE = frozenset({Task.IMAGE_EDITING, Task.IMAGE_TO_VIDEO})
 MOVING = frozenset({Task.TEXT_TO_VIDEO, Task.IMAGE_TO_VIDEO})
 MAX_PROMPT_CHARACTERS = 32_000
+LARGE_BYTES = 512 << 10  # of media: from here on a copy of them costs more than sending them piece by piece
 MAX_REPEATED = 8_000  # characters of an unreadable reply that the model is shown again
 _INVISIBLE = frozenset({"Cc", "Cf", "Zl", "Zp", "Cs", "Co"})
 _ORDINALS = ("first", "second")
 _PLACE = "\ue000media:"  # a private-use character: the prompt and replies have theirs written out
 _PLACE_IN_JSON = json.dumps(_PLACE)[1:-1]
+_ORDER_OF_TIME = "The frames are in the order of time, from left to right and then from top to bottom:"
+_OUTSIDE = "The numbers stand above the frames and are not part of them:"
 _JOINERS = frozenset({"\u200d", "\u200c", "\ufe0f"})  # emoji and several scripts need them
 
 
@@ -37,22 +40,46 @@ class Question:
     """One request's content: messages whose pictures are `{"media": index}`, and these pictures."""
 
     messages: tuple[dict[str, Any], ...]
-    media: tuple[Any, ...]  # Media
+    media: tuple[Media, ...]
+
+    @property
+    def n_images(self) -> int:
+        """Pictures among the media."""
+        return len(self.media) - self.n_videos
+
+    @property
+    def n_videos(self) -> int:
+        """Clips among the media that are sent as they are."""
+        return sum(media.facts.mime == CLIP_MIME for media in self.media)
+
+    @property
+    def n_bytes(self) -> int:
+        """About what the request's body holds: its words, and its media in base64."""
+        words = len(json.dumps([message["content"] for message in self.messages]))
+        return words + sum(4 * -(-media.facts.n_bytes // 3) for media in self.media)
 
     def canonical(self) -> list[dict[str, Any]]:
         """The messages with each picture as the digest of the bytes that are sent."""
         return [self._filled(message, canonical=True) for message in self.messages]
 
-    def body(self, parameters: Mapping[str, Any]) -> bytes:
-        """The request's JSON, the pictures' base64 joined in."""
+    def body(self, parameters: Mapping[str, Any]) -> tuple[bytes, ...]:
+        """The request's JSON, the pictures' base64 in it, in pieces: large ones are sent without being copied."""
         document = {**parameters, "messages": [self._filled(message, canonical=False) for message in self.messages]}
         text = json.dumps(document, ensure_ascii=True, separators=(",", ":"))
         pieces = text.split(f'"{_PLACE_IN_JSON}')
-        parts = [pieces[0].encode()]
+        if sum(media.facts.n_bytes for media in self.media) < LARGE_BYTES:
+            return (b"".join(self._pieces(pieces)),)
+        return tuple(self._pieces(pieces))
+
+    def _pieces(self, pieces: Sequence[str]) -> Iterator[bytes]:
+        words = pieces[0].encode()
         for piece in pieces[1:]:
             index, _, rest = piece.partition('"')
-            parts += [f'"data:{MIME};base64,'.encode(), self.media[int(index)].encoded, b'"', rest.encode()]
-        return b"".join(parts)
+            media = self.media[int(index)]
+            yield words + f'"data:{media.facts.mime};base64,'.encode()
+            yield media.encoded
+            words = b'"' + rest.encode()
+        yield words
 
     def _filled(self, message: dict[str, Any], *, canonical: bool) -> dict[str, Any]:
         content = message["content"]
@@ -63,15 +90,26 @@ class Question:
     def _part(self, part: dict[str, Any], *, canonical: bool) -> dict[str, Any]:
         if "media" not in part:
             return part
+        facts = self.media[part["media"]].facts
+        kind = "video" if facts.mime == CLIP_MIME else "image"
         if canonical:
-            return {"type": "image", "sha256": self.media[part["media"]].sha256, "mime": MIME}
-        return {"type": "image_url", "image_url": {"url": f"{_PLACE}{part['media']}"}}
+            return {"type": kind, "sha256": facts.sha256, "mime": facts.mime}
+        return {"type": f"{kind}_url", f"{kind}_url": {"url": f"{_PLACE}{part['media']}"}}
 
 
 def question(
-    prompt: Prompt, template: Template, *, protocol: str, source: Shown | None, sides: Sequence[Shown]
+    prompt: Prompt,
+    template: Template,
+    *,
+    protocol: str,
+    source: Shown | None,
+    sides: Sequence[Shown],
+    single: tuple[str, ...] = (),
 ) -> Question:
-    """The messages that ask about `sides` (two for pairwise, else one); raises `InputError` for an endless prompt."""
+    """The messages that ask about `sides` (two for pairwise, else one); raises `InputError` for an endless prompt.
+
+    With `single`, names of panels, `sides` is one canvas on which everything stands under these names.
+    """
     if len(prompt.text) > MAX_PROMPT_CHARACTERS:
         raise InputError(f"prompt {prompt.id}: {len(prompt.text)} characters; a judge reads {MAX_PROMPT_CHARACTERS}")
     rubric = template.rubric(prompt.task)
@@ -82,8 +120,11 @@ def question(
     if source is not None:
         _show(parts, media, "The source picture", source)
     moving = prompt.task in MOVING
+    name = "video" if moving else "picture"
+    if single:
+        parts += [_text(_canvas_in_words(single, sides[0][0], name)), {"media": 0}]
+        media, sides = [sides[0][0]], ()
     for place, side in enumerate(sides):
-        name = "video" if moving else "picture"
         label = f"The {_ORDINALS[place]} {name}" if len(sides) > 1 else f"The {name} to judge"
         _show(parts, media, label, side)
     contract = template.contract.replace("{schema}", in_words(protocol, rubric.criteria))
@@ -112,9 +153,34 @@ def visible(text: str) -> str:
     )
 
 
+def panel_names(*, source: bool, n_sides: int) -> tuple[str, ...]:
+    """What the panels of a canvas with everything on it are called, in their order."""
+    return (*(["SOURCE"] if source else []), *(["FIRST", "SECOND"] if n_sides > 1 else ["TO JUDGE"]))
+
+
+def _canvas_in_words(names: Sequence[str], canvas: Media, kind: str) -> str:
+    """What stands where on a canvas with everything on it."""
+    what = {"SOURCE": "the source picture", "FIRST": f"the first {kind}", "SECOND": f"the second {kind}"}
+    listed = "; ".join(f"under {name}: {what.get(name, f'the {kind} to judge')}" for name in names)
+    words = f"Everything is in one picture, in panels with a name above each. {listed}."
+    times, n_clips = canvas.facts.times_s, sum(name != "SOURCE" for name in names)
+    if times:
+        size = len(times) // n_clips
+        clips = [name for name in names if name != "SOURCE"]
+        spans = (f"{name}: {_times(times[k * size : (k + 1) * size])}" for k, name in enumerate(clips))
+        words += f" {_ORDER_OF_TIME} {'. '.join(spans)}."
+    return f"{words} Names and numbers stand outside the frames and are not part of them:"
+
+
+def _times(times: Sequence[float]) -> str:
+    return ", ".join(f"{number} at {time:.2f} s" for number, time in enumerate(times, start=1))
+
+
 def _show(parts: list[dict[str, Any]], media: list[Any], label: str, shown: Shown) -> None:
     if len(shown) == 1 and shown[0].time_s is None:
-        parts.append(_text(f"{label}:"))
+        times = shown[0].facts.times_s
+        sheet = f", as {len(times)} frames on one sheet. {_ORDER_OF_TIME} {_times(times)}. {_OUTSIDE}" if times else ":"
+        parts.append(_text(f"{label}{sheet}"))
         parts.append({"media": len(media)})
         media.append(shown[0])
         return

@@ -11,20 +11,23 @@ import asyncio
 import copy
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from paragone.data.errors import InputError, UsageError
-from paragone.data.records import Prompt, Verdict
-from paragone.judges.cache import Exchange, send_directly
+from paragone.data.records import Prompt, Status, Verdict
+from paragone.judges.cache import Exchange, Memory, send_directly
 from paragone.judges.calls import JudgeCall, Judged
-from paragone.judges.chat import ChatModel
+from paragone.judges.chat import USUAL, ChatModel
 from paragone.judges.client import ATTEMPT_S, ChatClient, RetryPolicy
+from paragone.judges.clips import NotNative
 from paragone.judges.endpoint import Wish
-from paragone.judges.media import MediaPreparer, Shown
-from paragone.judges.messages import MOVING, WITH_SOURCE, Question, question
+from paragone.judges.limits import Limits, Showing, TooMuch, ways
+from paragone.judges.media import FORMS, Form, MediaPreparer, Shown
+from paragone.judges.messages import MOVING, WITH_SOURCE, Question, panel_names, question
 from paragone.judges.outcomes import pairwise_verdict, pointwise_verdict, yes_no_verdict
 from paragone.judges.pace import DEFAULT_CONCURRENCY, Pace
 from paragone.judges.schema import answer_schema, labels
@@ -42,6 +45,8 @@ _T = TypeVar("_T")
 class MLLMJudge:
     """Asks the model `model` at `base_url` (…/v1). `api_key_env` names the environment variable that holds the key.
 
+    `clips` says how clips are shown (`native`, `frames`, `sheet`, or `single`: all of a question in one picture); what
+    the endpoint refuses is shown in the next weaker way, which `Verdict.details["shown"]` tells with the reason.
     `samples` answers are asked for each question (temperature above 0), the commonest counts; `soft` asks for
     log-probabilities as well, and `Verdict.details["score_mode"]` says whether they could be used. `sample` is the
     first repetition's number. Raises `UsageError` for options that cannot work, before any call.
@@ -64,11 +69,13 @@ class MLLMJudge:
         max_tokens: int | None = None,
         seed: int | None = None,
         family: str = "",
+        clips: Form = "frames",
+        retried: Collection[Status] = (),
         exchange: Exchange = send_directly,
         pace: Pace | None = None,
         retry: RetryPolicy | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
-        media: MediaPreparer | None = None,
+        memory: Memory | None = None,
     ) -> None:
         _check(model, samples, temperature, max_tokens)
         self.model, self.protocol, self.family = model, protocol, family
@@ -78,8 +85,11 @@ class MLLMJudge:
         self._first_sample = 0
         self._at_once = pace.max_concurrency if pace is not None else DEFAULT_CONCURRENCY
         client = ChatClient(base_url, api_key_env=api_key_env, retry=retry, pace=pace, transport=transport)
-        self._chat = ChatModel(client, exchange)
-        self._media = media or MediaPreparer()
+        known = memory.known_limits(client.base_url, model) if memory is not None else None
+        limits = Limits() if known is None else Limits.from_dict(known)
+        self._chat = ChatModel(client, exchange, limits=limits, memory=memory, retried=frozenset(retried))
+        self._media = MediaPreparer(index=memory)
+        self.clips = checked_form(clips)
         self._background = _Background()
 
     @classmethod
@@ -103,10 +113,12 @@ class MLLMJudge:
             max_tokens=options.max_tokens,
             seed=options.seed,
             family=options.family,
+            clips=checked_form(options.clips or "frames"),
+            retried=options.retried,
             exchange=options.exchange,
             pace=options.pace,
             retry=RetryPolicy(attempt_s=attempt_s, deadline_s=5 * attempt_s),
-            media=MediaPreparer(index=options.media_index),
+            memory=options.memory,
         )
 
     @property
@@ -126,8 +138,12 @@ class MLLMJudge:
 
     async def acompare(self, prompt: Prompt, a: Path, b: Path, /) -> Judged:
         """As `ask`, with the record of every call."""
-        asked = await asyncio.to_thread(self._questions, prompt, a, b)
-        made = await asyncio.gather(*(self._repetitions(one, prompt) for one in asked))
+        made = None
+        while made is None:  # each refusal leaves less to try
+            fitting = self._at_hand(prompt, a, b)
+            if fitting is None:
+                fitting = await asyncio.to_thread(self._fitting, prompt, a, b)
+            made = await self._made(fitting, prompt)
         every = tuple(call for side in made for calls in side for call in calls)
         counting = [[calls[-1] for calls in side] for side in made]
         if self.protocol == "pairwise":
@@ -179,20 +195,81 @@ class MLLMJudge:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    def _questions(self, prompt: Prompt, a: Path, b: Path) -> list[Question]:
-        """What is asked: one question about both sides, or one about each."""
-        moving = prompt.task in MOVING
-        files = [(a, moving), (b, moving)]
-        if prompt.task in WITH_SOURCE:
-            if prompt.source is None:
-                raise InputError(f"prompt {prompt.id}: {prompt.task} needs the path of its source picture")
-            files.append((Path(prompt.source), False))
-        first, second, *sources = self._media.prepare(files)
+    def questions(self, prompt: Prompt, a: Path, b: Path, showing: Showing = USUAL) -> list[Question]:
+        """What is asked about two files, `a` shown first: one question about both sides, or one about each.
+
+        Raises `NotNative` when clips are to be sent as they are and one cannot be.
+        """
+        source, sides = self._files(prompt, a, b)
+        if showing.form == "single":
+            groups = [sides] if self.protocol == "pairwise" else [[side] for side in sides]
+            names = panel_names(source=bool(source), n_sides=len(groups[0]))
+            named = [[(name, *file) for name, file in zip(names, (*source, *group), strict=True)] for group in groups]
+            canvases = self._media.prepare_single(named, showing.scale)
+            return [self._question(prompt, [canvas], single=names) for canvas in canvases]
+        return self._asked(prompt, self._media.prepare([*sides, *source], showing.form, showing.scale))
+
+    def _asked(self, prompt: Prompt, shown: Sequence[Shown]) -> list[Question]:
+        first, second, *sources = shown
         source = sources[0] if sources else None
         sides: list[list[Shown]] = [[first, second]] if self.protocol == "pairwise" else [[first], [second]]
-        return [question(prompt, self.template, protocol=self.protocol, source=source, sides=shown) for shown in sides]
+        return [self._question(prompt, side, source) for side in sides]
 
-    async def _repetitions(self, asked: Question, prompt: Prompt) -> list[tuple[JudgeCall, ...]]:
+    def _question(
+        self, prompt: Prompt, sides: Sequence[Shown], source: Shown | None = None, single: tuple[str, ...] = ()
+    ) -> Question:
+        return question(prompt, self.template, protocol=self.protocol, source=source, sides=sides, single=single)
+
+    def _files(self, prompt: Prompt, a: Path, b: Path) -> tuple[list[tuple[Path, bool]], list[tuple[Path, bool]]]:
+        """The source picture, if any, and the two sides, each with whether it is a clip."""
+        moving = prompt.task in MOVING
+        if prompt.task not in WITH_SOURCE:
+            return [], [(a, moving), (b, moving)]
+        if prompt.source is None:
+            raise InputError(f"prompt {prompt.id}: {prompt.task} needs the path of its source picture")
+        return [(Path(prompt.source), False)], [(a, moving), (b, moving)]
+
+    def _at_hand(self, prompt: Prompt, a: Path, b: Path) -> _Fitting | None:
+        """The question as it usually is, when that takes no reading of files and nothing was ever refused."""
+        moving = prompt.task in MOVING
+        if self._chat.limits != Limits() or (moving and self.clips != "frames"):
+            return None
+        source, sides = self._files(prompt, a, b)
+        shown = self._media.at_hand([*sides, *source])
+        return None if shown is None else _Fitting(USUAL, self._asked(prompt, shown), weakest=False)
+
+    def _fitting(self, prompt: Prompt, a: Path, b: Path) -> _Fitting:
+        """The question in the first way that the endpoint is not known to refuse; at last, in the weakest."""
+        limits = self._chat.limits
+        every = ways(self.clips, moving=prompt.task in MOVING)
+        reasons: dict[str, None] = {}
+        asked: list[Question] = []
+        for form, scale in every:
+            showing = Showing(form, scale, tuple(reasons))
+            try:
+                asked = self.questions(prompt, a, b, showing)
+            except NotNative as error:
+                reasons[str(error)] = None
+                continue
+            objections = limits.objections(asked)
+            if not objections:
+                break
+            reasons |= dict.fromkeys(objections)
+        return _Fitting(showing, asked, weakest=(form, scale) == every[-1])
+
+    async def _made(self, fitting: _Fitting, prompt: Prompt) -> list[list[tuple[JudgeCall, ...]]] | None:
+        """The calls of each question, repetition by repetition; None when it has to be shown in another way."""
+        tasks = (self._repetitions(one, fitting, prompt) for one in fitting.asked)
+        made = await asyncio.gather(*tasks, return_exceptions=True)
+        failed = [one for one in made if isinstance(one, BaseException)]
+        if failed and all(isinstance(one, TooMuch) for one in failed):
+            return None
+        for one in failed:
+            if not isinstance(one, TooMuch):
+                raise one
+        return [one for one in made if not isinstance(one, BaseException)]
+
+    async def _repetitions(self, asked: Question, fitting: _Fitting, prompt: Prompt) -> list[tuple[JudgeCall, ...]]:
         criteria = self.template.rubric(prompt.task).criteria
         schema = answer_schema(self.protocol, criteria)
         numbers = range(self._first_sample, self._first_sample + self.samples)
@@ -204,6 +281,8 @@ class MLLMJudge:
                 protocol=self.protocol,
                 labels=labels(self.protocol),
                 sample=number,
+                showing=fitting.showing,
+                weakest=fitting.weakest,
             )
             for number in numbers
         )
@@ -211,6 +290,15 @@ class MLLMJudge:
 
     def _seed(self, number: int) -> int | None:
         return None if self.seed is None else self.seed + number
+
+
+@dataclass(frozen=True, slots=True)
+class _Fitting:
+    """A comparison as it is asked."""
+
+    showing: Showing
+    asked: list[Question]
+    weakest: bool  # there is no other way to show it
 
 
 class _Background:
@@ -239,6 +327,14 @@ class _Background:
             loop.call_soon_threadsafe(loop.stop)
             thread.join()
             loop.close()
+
+
+def checked_form(text: str) -> Form:
+    """One of the forms in which clips are shown; raises `UsageError`."""
+    for form in FORMS:
+        if text == form:
+            return form
+    raise UsageError(f"clips {text!r}: use one of {', '.join(FORMS)}")
 
 
 def checked_protocol(text: str) -> Protocol:

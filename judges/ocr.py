@@ -1,115 +1,17 @@
 """Text accuracy: does a picture show the words that its prompt puts in quotes?
 
-Text is read by any engine with `name` and `read(path)`; Tesseract is one, where it is installed. The score is
-1 − CER, the character error rate: edits (Levenshtein 1966) between the words read and the words asked for, per
-character asked for, at most 1. What is done to both texts before they are compared is a named rule, part of the
-judge's name.
+The score is 1 - CER, the character error rate, at least 0, as a reader of `paragone.data.ocr` reads the picture. The
+rule by which texts are compared is part of the judge's name.
 """
 
 from __future__ import annotations
 
-import re
-import shutil
-import subprocess
-import unicodedata
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
 
-from paragone.data.errors import InputError, PluginError, UsageError
+from paragone.data.errors import InputError, UsageError
+from paragone.data.ocr import RULES, Tesseract, TextReader, character_error_rate, quoted_text
 from paragone.data.records import Prompt, Status, Verdict
 from paragone.judges.scorers import ScoreJudge, one_by_one
-
-TIMEOUT_S = 60.0
-QUOTED = re.compile(r'"([^"]+)"|“([^”]+)”|«([^»]+)»|「([^」]+)」')
-
-
-class TextReader(Protocol):
-    """An engine that reads the text in a picture."""
-
-    @property
-    def name(self) -> str:
-        """The engine with its version and language."""
-        ...
-
-    def read(self, path: Path, /) -> str:
-        """All text in the picture, in reading order; "" where there is none."""
-        ...
-
-
-def wanted_text(prompt: Prompt) -> str:
-    """The quoted parts of a prompt, joined by spaces; "" where nothing is quoted."""
-    return " ".join(next(filter(None, groups)) for groups in QUOTED.findall(prompt.text))
-
-
-def character_error_rate(read: str, wanted: str) -> float:
-    """Levenshtein distance per character of `wanted`, 0 and up; raises `InputError` when nothing is wanted."""
-    if not wanted:
-        raise InputError("character error rate: no text is wanted, so there is nothing to divide by")
-    return _edits(read, wanted) / len(wanted)
-
-
-def _edits(a: str, b: str) -> int:
-    row = list(range(len(b) + 1))
-    for i, x in enumerate(a, start=1):
-        previous, row[0] = row[0], i
-        for j, y in enumerate(b, start=1):
-            previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (x != y))
-    return row[-1]
-
-
-def _spaced(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFC", text).split())
-
-
-def _folded(text: str) -> str:
-    return _spaced(unicodedata.normalize("NFKC", text).casefold())
-
-
-def _letters(text: str) -> str:
-    return "".join(character for character in _folded(text) if character.isalnum())
-
-
-RULES: Mapping[str, Callable[[str], str]] = {
-    "spacing": _spaced,  # runs of white space are one space
-    "case": _folded,  # and case and compatibility forms do not count
-    "letters": _letters,  # and nothing but letters and digits counts
-}
-
-
-class Tesseract:
-    """The system's Tesseract, run once a picture. Raises `UsageError` where the program is not on the PATH."""
-
-    def __init__(self, *, program: str = "tesseract", language: str = "eng", page_segmentation: int = 11) -> None:
-        found = shutil.which(program)
-        if found is None:
-            raise UsageError(f"{program} is not on the PATH: install Tesseract, or give another reader of text")
-        self._program, self._language, self._segmentation = found, language, page_segmentation
-        version = self._run(["--version"]).splitlines() or ["tesseract"]
-        self.name = f"{version[0].strip()} {language} psm{page_segmentation}".replace(" ", "-")
-
-    def read(self, path: Path, /) -> str:
-        """All text in the picture; raises `InputError` that names the file when Tesseract fails on it."""
-        try:
-            return self._run([str(path.resolve()), "-", "-l", self._language, "--psm", str(self._segmentation)])
-        except PluginError as error:
-            raise InputError(f"{path}: {error}") from error
-
-    def _run(self, arguments: list[str]) -> str:
-        try:
-            done = subprocess.run(
-                [self._program, *arguments],
-                capture_output=True,
-                timeout=TIMEOUT_S,
-                check=False,
-                stdin=subprocess.DEVNULL,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise PluginError(f"{self._program}: {error}") from error
-        if done.returncode != 0:
-            last = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"]
-            raise PluginError(f"{self._program}: {last[-1]}")
-        return done.stdout.decode(errors="replace")
 
 
 class TextJudge:
@@ -127,12 +29,12 @@ class TextJudge:
 
     def accuracy(self, prompt: Prompt, path: Path) -> float:
         """1 − CER of the text in a picture, in 0..1; raises `InputError` when the prompt quotes nothing."""
-        wanted = self._rule(wanted_text(prompt))
+        wanted = self._rule(quoted_text(prompt.text))
         return 1.0 - min(character_error_rate(self._rule(self._reader.read(path)), wanted), 1.0)
 
     def compare(self, prompt: Prompt, a: Path, b: Path, /) -> Verdict:
         """The picture with the more accurate text."""
-        if not self._rule(wanted_text(prompt)):
+        if not self._rule(quoted_text(prompt.text)):
             return Verdict(None, Status.INVALID, "the prompt puts no text in quotes", judge=self.name)
         try:
             return self._judge.compare(prompt, a, b)

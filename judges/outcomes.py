@@ -138,6 +138,7 @@ def _details(calls: Sequence[JudgeCall], every: tuple[JudgeCall, ...], mode: str
         "template": head.template,
         "template_sha256": head.template_sha256,
         "parameters": dict(head.parameters),
+        "shown": dict(head.shown),
         "parse_stage": head.parse_stage,
         "score_mode": mode,
         "mass": min(masses, default=None),

@@ -10,6 +10,7 @@ invalid.
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +35,9 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 _TRAILING_COMMA = re.compile(r",(\s*[}\]])")
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STRING_VALUE = re.compile(r'\s*:\s*"((?:[^"\\]|\\.)*)"', re.DOTALL)
+_STRUCTURE = re.compile(r'["{}\[\]]')
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +123,7 @@ def ended_without_answer(completion: Completion) -> Parsed | None:
 
 
 def _from_json(text: str, schema: Schema, labels: Sequence[str]) -> Parsed:
-    whole = jsonschema.Draft202012Validator(without_limits(schema))
-    decides = jsonschema.Draft202012Validator(least_schema(schema))
+    whole, decides = _validators(json.dumps(schema))
     stripped = text.strip().removeprefix("\ufeff")
     value = _try(_strict, stripped)
     if value is not None and whole.is_valid(value):
@@ -139,6 +142,14 @@ def _from_json(text: str, schema: Schema, labels: Sequence[str]) -> Parsed:
             if value is not None and validator.is_valid(value):
                 return _found(stage, value, text, start)
     return _sentinel(text[said_from:], labels) or _unreadable(text, spans, decides)
+
+
+@functools.cache
+def _validators(schema: str) -> tuple[Any, Any]:
+    """Of a whole answer, and of one that at least decides; for a schema as JSON. There are as many as templates."""
+    wanted = json.loads(schema)
+    validator = jsonschema.Draft202012Validator
+    return validator(without_limits(wanted)), validator(least_schema(wanted))
 
 
 def _found(stage: str, answer: dict[str, Any], text: str, start: int) -> Parsed:
@@ -281,20 +292,18 @@ def _no_constant(name: str) -> Any:
 def _member_span(text: str, start: int, member: str) -> tuple[int, int] | None:
     """Where the string value of a member of the object at `start` stands, without its quotation marks."""
     found, depth, place = None, 0, start
-    string = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
-    while place < len(text):
-        character = text[place]
-        if character == '"':
-            match = string.match(text, place)
-            if match is None:
+    while (mark := _STRUCTURE.search(text, place)) is not None:
+        place = mark.end()
+        if mark.group() == '"':
+            name = _STRING.match(text, mark.start())
+            if name is None:
                 return None
-            value = re.compile(r'\s*:\s*"((?:[^"\\]|\\.)*)"', re.DOTALL).match(text, match.end())
-            if depth == 1 and match.group() == f'"{member}"' and value is not None:
+            place = name.end()
+            value = _STRING_VALUE.match(text, place)
+            if depth == 1 and name.group() == f'"{member}"' and value is not None:
                 found = value.span(1)
-            place = match.end()
             continue
-        depth += (character in "{[") - (character in "}]")
-        place += 1
+        depth += 1 if mark.group() in "{[" else -1
         if depth == 0:
             break
     return found

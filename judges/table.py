@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from paragone.data.errors import PluginError, UsageError
+from paragone.data.records import Status
 from paragone.data.registry import Registry
 from paragone.judges.base import Judge
-from paragone.judges.cache import Exchange, MediaIndex, send_directly
+from paragone.judges.cache import Exchange, Memory, send_directly
 from paragone.judges.pace import Pace
 from paragone.judges.runner import AsyncJudge
 
@@ -49,7 +50,9 @@ class JudgeOptions:
     seed: int = 0
     exchange: Exchange = send_directly
     pace: Pace | None = None
-    media_index: MediaIndex | None = None
+    clips: str | None = None  # how clips are shown
+    retried: frozenset[Status] = frozenset()  # kept replies that end so are asked for anew
+    memory: Memory | None = None
 
     def without_model(self) -> JudgeOptions:
         """What is left of them for a judge that asks no model."""
@@ -57,7 +60,17 @@ class JudgeOptions:
 
     def given(self) -> tuple[str, ...]:
         """The names of the options that only a judge which is asked over the network or loads a model knows."""
-        names = ("model", "base_url", "api_key_env", "protocol", "template", "temperature", "max_tokens", "timeout_s")
+        names = (
+            "model",
+            "base_url",
+            "api_key_env",
+            "protocol",
+            "template",
+            "temperature",
+            "max_tokens",
+            "timeout_s",
+            "clips",
+        )
         given = [name for name in names if getattr(self, name) is not None]
         return (*given, *(["samples"] if self.samples != 1 else []), *(["soft"] if self.soft else []))
 

@@ -7,7 +7,7 @@ captions, so a result says which it is.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from paragone.data.errors import InputError, TooFewSamples, UsageError
 from paragone.data.images import ImageSource, read_images
 from paragone.data.progress import Progress, silent
+from paragone.metrics.estimates import clustered_error
 
 if TYPE_CHECKING:
     from paragone.metrics.extractors.clip import Clip
@@ -92,19 +93,8 @@ def clip_score(
         raise TooFewSamples("clip score: no pairs of picture and caption")
     cosine = np.einsum("nd,nd->n", _directions(images, "picture"), _directions(captions, "caption"))
     values = weight * np.maximum(cosine, 0)
-    error = _clustered_error(values, range(len(values)) if groups is None else groups)
+    error = clustered_error(values, range(len(values)) if groups is None else groups)
     return ClipScore(float(values.mean()), error, values, variant)
-
-
-def _clustered_error(values: NDArray[np.float64], groups: Sequence[Hashable]) -> float | None:
-    """Standard error of the mean of values whose groups are independent (Liang & Zeger 1986); None for one group."""
-    if len(groups) != len(values):
-        raise InputError(f"clip score: {len(groups)} groups of {len(values)} pairs; give one for each")
-    place = {group: index for index, group in enumerate(dict.fromkeys(groups))}
-    if len(place) < 2:
-        return None
-    sums = np.bincount([place[group] for group in groups], weights=values - values.mean())
-    return float(np.sqrt(len(sums) / (len(sums) - 1) * np.square(sums).sum()) / len(values))
 
 
 def embed_captions(clip: Clip, captions: Sequence[str], *, prefix: str = "") -> CaptionEmbeddings:

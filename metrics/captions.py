@@ -6,7 +6,6 @@ a caption that slid to the next picture would make a plausible number.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import os
@@ -23,6 +22,7 @@ from paragone.data.errors import InputError, UsageError
 from paragone.data.generators.runner import MANIFEST, read_manifest
 from paragone.data.images import ImageSource
 from paragone.data.records import MetricResult
+from paragone.data.table_files import SUFFIXES, read_text, rows_of
 from paragone.metrics.alignment import CLIP_SCORE_VARIANTS, clip_score, embed_captions
 from paragone.metrics.estimates import normal_estimate
 from paragone.metrics.inputs import Given
@@ -47,28 +47,26 @@ class CaptionScore(NamedTuple):
 # ---- Reading -------------------------------------------------------------------------------------------------------
 
 
-def captions_of(path: str | os.PathLike[str], pictures: ImageSource) -> tuple[str, ...]:
+def captions_of(path: str | os.PathLike[str], pictures: ImageSource, *, column: str = TEXT) -> tuple[str, ...]:
     """The caption of each of `pictures`, in their order.
 
-    A .csv (with a header) or .jsonl file has `prompt` and either `file`, the picture's name, or `prompt_id`, which the
-    manifest of the pictures' folder leads to files. A .txt file has one caption a line, in the order of the pictures.
+    A .csv (with a header) or .jsonl file has `prompt`, or another `column`, and either `file`, the picture's name, or
+    `prompt_id`, which the manifest of the pictures' folder leads to files. A .txt file has one caption a line, in the
+    order of the pictures.
     Raises `InputError` that names a picture without a caption, a caption without a picture, or an empty one.
     """
     file = Path(path)
-    if not file.is_file():
-        raise InputError(f"{file}: no such file of prompts")
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: cannot be read as UTF-8 text ({error})") from error
+    text = read_text(file, what="prompts")
     names = [pictures.name(index) for index in range(len(pictures))]
     if file.suffix.lower() == ".txt":
         captions = text.splitlines()
         if len(captions) != len(names):
             raise InputError(f"{file}: {len(captions)} lines for the {len(names)} pictures of {pictures.origin}")
-        _refuse_empty(file, enumerate(captions, start=1))
+        _refuse_empty(file, enumerate(captions, start=1), TEXT)
         return tuple(caption.strip() for caption in captions)
-    key, by_key = _keyed(file, text)
+    if file.suffix.lower() not in SUFFIXES:
+        raise InputError(f"{file}: prompts are read from {', '.join(SUFFIXES)} and .txt")
+    key, by_key = _keyed(file, text, column)
     if key == "prompt_id":
         by_key = _by_manifest(file, by_key, pictures)
     missing = [name for name in names if name not in by_key]
@@ -85,53 +83,28 @@ def captions_of(path: str | os.PathLike[str], pictures: ImageSource) -> tuple[st
     return tuple(by_key[name] for name in names)
 
 
-def _keyed(file: Path, text: str) -> tuple[str, dict[str, str]]:
+def _keyed(file: Path, text: str, column: str) -> tuple[str, dict[str, str]]:
     """The column that names pictures, and captions by it."""
-    rows = read_rows(file, text)
+    rows = rows_of(file, text, what="prompts")
     found: dict[str, str] = {}
     key = next((key for key in KEYS if rows and key in rows[0][1]), None)
     if key is None:
-        raise InputError(f"{file}: its rows need the columns {TEXT} and {' or '.join(KEYS)}")
-    _refuse_empty(file, [(line, row.get(TEXT)) for line, row in rows])
+        raise InputError(f"{file}: its rows need the columns {column} and {' or '.join(KEYS)}")
+    _refuse_empty(file, [(line, row.get(column)) for line, row in rows], column)
     for line, row in rows:
         name = row.get(key)
         if not isinstance(name, str) or not name:
             raise InputError(f"{file}: line {line}: no {key}")
         if name in found:
             raise InputError(f"{file}: line {line}: {key} {name} occurs twice")
-        found[name] = row[TEXT].strip()
+        found[name] = row[column].strip()
     return key, found
 
 
-def read_rows(file: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
-    """Line numbers and rows of a .csv (with a header) or .jsonl file; raises `InputError` for what is neither."""
-    suffix = file.suffix.lower()
-    if suffix == ".csv":
-        reader = csv.DictReader(text.splitlines(keepends=True), strict=True)
-        try:
-            return [(reader.line_num, row) for row in reader]
-        except csv.Error as error:
-            raise InputError(f"{file}: line {reader.line_num}: not CSV ({error})") from error
-    if suffix != ".jsonl":
-        raise InputError(f"{file}: prompts are read from .csv, .jsonl and .txt")
-    rows = []
-    for line, content in enumerate(text.split("\n"), start=1):
-        if not content.strip():
-            continue
-        try:
-            row = json.loads(content)
-        except ValueError as error:
-            raise InputError(f"{file}: line {line}: not JSON ({error})") from error
-        if not isinstance(row, dict):
-            raise InputError(f"{file}: line {line}: a {type(row).__name__}, not an object")
-        rows.append((line, row))
-    return rows
-
-
-def _refuse_empty(file: Path, captions: Any) -> None:
+def _refuse_empty(file: Path, captions: Any, column: str) -> None:
     for line, caption in captions:
         if not isinstance(caption, str) or not caption.strip():
-            raise InputError(f"{file}: line {line}: the prompt is empty or missing; every picture needs one")
+            raise InputError(f"{file}: line {line}: the {column} is empty or missing; every picture needs one")
 
 
 def _by_manifest(file: Path, by_prompt: Mapping[str, str], pictures: ImageSource) -> dict[str, str]:

@@ -14,7 +14,8 @@ __all__ = ["ALIASES", "ALL_METRICS", "METRICS", "Estimate", "Metric", "Side", "m
 
 ALL_METRICS: dict[str, Metric] = {row.name: row for row in (*rows_distributions.ROWS, *rows_neighbours.ROWS)}
 METRICS = Registry("metrics", {name: f"{__name__}:ALL_METRICS.{name}" for name in ALL_METRICS})
-ALIASES: dict[str, str] = {"fid": "fd"}  # an fd of Inception features is called fid
+# An fd of Inception features is called fid; of clips, results bear names of their own (paragone.metrics.measured).
+ALIASES: dict[str, str] = {"fid": "fd", "fvd": "fd", "fvd_infinity": "fd_infinity", "kvd": "kid"}
 
 
 def metric_named(name: str) -> Metric:

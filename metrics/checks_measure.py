@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paragone.data.errors import UsageError
-from paragone.data.images import OnError, read_images
+from paragone.data.images import ImageSource, OnError
 from paragone.data.progress import Progress, silent
 from paragone.metrics.catalogue import ALIASES
 from paragone.metrics.compute import gather
-from paragone.metrics.inputs import Source
+from paragone.metrics.inputs import ClipReading, Source, open_samples
 from paragone.metrics.recording import items_of, record_of
 from paragone.metrics.run_files import is_run_record, read_run
 from paragone.metrics.run_record import Recipe, RunRecord, Yardstick
@@ -40,7 +40,7 @@ READING = Reading()
 
 
 def measure_run(
-    source: str | os.PathLike[str] | NDArray[np.uint8],
+    source: str | os.PathLike[str] | NDArray[np.uint8] | ImageSource,
     recipe: Recipe,
     *,
     reference: Source | None = None,
@@ -52,6 +52,7 @@ def measure_run(
     model: str = "",
     prompt_texts: Mapping[str, str] | None = None,
     keep_features: bool = False,
+    clips: ClipReading | None = None,
     reading: Reading = READING,
     progress: Progress = silent,
 ) -> RunRecord:
@@ -64,7 +65,8 @@ def measure_run(
         found = read_run(Path(source))
         return replace(found, model=model) if model else found
     if scores is not None:  # once before the expensive part, for what may be wrong with the file
-        read_scores(scores, items_of(read_images(source, on_error=reading.on_error)), lower_is_better=lower_is_better)
+        pictures = open_samples(source, on_error=reading.on_error, clips=clips or ClipReading())
+        read_scores(scores, items_of(pictures), lower_is_better=lower_is_better)
     known = yardsticks or {}
     sides = {
         role: given if given is not None or role not in known else known[role].as_side()
@@ -75,7 +77,7 @@ def measure_run(
         source,
         sides["reference"],
         metrics=metrics,
-        features=recipe.features,
+        features=recipe.features or None,
         weights=reading.weights,
         protocol=recipe.protocol,
         training=sides["training"],
@@ -86,13 +88,14 @@ def measure_run(
         workers=reading.workers,
         cache=reading.cache,
         on_error=reading.on_error,
+        clips=clips,
         progress=progress,
     )
     assert gathered is not None  # one process alone
     names = tuple(ALIASES.get(metric, metric) for metric in metrics)
     run = record_of(
         gathered,
-        replace(recipe, metrics=names),
+        replace(recipe, metrics=names, features=gathered.request.features[0]),
         model=model,
         prompt_texts=prompt_texts,
         keep_features=keep_features,

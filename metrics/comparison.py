@@ -17,14 +17,24 @@ from typing import Any
 from paragone.data.errors import InputError, NotComparable, TooFewSamples
 from paragone.data.images import OnError
 from paragone.data.progress import Progress, silent
-from paragone.data.records import MetricResult
-from paragone.metrics.compute import SCHEMA as RESULTS_SCHEMA
+from paragone.data.records import METRICS_SCHEMA, MetricResult
+from paragone.metrics.clip_protocols import default_features
 from paragone.metrics.compute import extractor_for, measure
 from paragone.metrics.distributed import ALONE, Ranks
 from paragone.metrics.features import ExtractionOptions
 from paragone.metrics.frechet_difference import frechet_difference
-from paragone.metrics.inputs import Given, Source, check_numbers, check_tags, choose_metrics, open_side, uses
-from paragone.metrics.measured import Measured, cautions, result_of
+from paragone.metrics.inputs import (
+    ClipReading,
+    Given,
+    Source,
+    check_numbers,
+    check_tags,
+    choose_metrics,
+    open_side,
+    rule_of,
+    uses,
+)
+from paragone.metrics.measured import FRECHET, Measured, cautions, result_of
 from paragone.metrics.pairs import Pairing, pair_up
 from paragone.metrics.settings import settings_for
 
@@ -120,9 +130,9 @@ def read_results(path: Path) -> list[MetricResult]:
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not a readable JSON file ({error})") from error
     schema = document.get("schema") if isinstance(document, dict) else None
-    if schema != RESULTS_SCHEMA:
+    if schema != METRICS_SCHEMA:
         raise InputError(
-            f"{path}: its schema is {schema!r}, wanted {RESULTS_SCHEMA!r}: a file of paragone metrics --json"
+            f"{path}: its schema is {schema!r}, wanted {METRICS_SCHEMA!r}: a file of paragone metrics --json"
         )
     try:
         results = [MetricResult(**result) for result in document["results"]]
@@ -163,7 +173,7 @@ def _remarks(one: MetricResult, two: MetricResult) -> list[str]:
     if one.n_generated != two.n_generated:
         lines.append(
             f"{one.metric}: of {one.n_generated:,} pictures in A and {two.n_generated:,} in B"
-            + ("; its bias depends on that" if one.metric in ("fd", "fid", "inception_score") else "")
+            + ("; its bias depends on that" if one.metric in (*FRECHET, "inception_score") else "")
         )
     if one.version != two.version:
         lines.append(f"made by paragone {one.version or 'unknown'} and {two.version or 'unknown'}")
@@ -197,7 +207,7 @@ def compare_sets(
     reference: Source,
     *,
     metrics: Sequence[str] | None = None,
-    features: str = "gist",
+    features: str | None = None,
     weights: str | os.PathLike[str] | None = None,
     protocol: str = "paragone",
     device: str = "auto",
@@ -205,6 +215,7 @@ def compare_sets(
     workers: int = 1,
     cache: str | os.PathLike[str] | None = None,
     on_error: OnError = "raise",
+    clips: ClipReading | None = None,
     seed: int = 0,
     ranks: Ranks = ALONE,
     progress: Progress = silent,
@@ -215,8 +226,11 @@ def compare_sets(
     """
     with ranks.step():
         options = ExtractionOptions(device, batch_size, workers, None if cache is None else Path(cache))
-        known = open_side("reference", reference, on_error=on_error, features=features)
-        sides = [open_side("generated", source, on_error=on_error, features=features) for source in (a, b)]
+        known, *sides = (
+            open_side(role, source, on_error=on_error, features=features or "", clips=clips or ClipReading())
+            for role, source in (("reference", reference), ("generated", a), ("generated", b))
+        )
+        features = features or default_features(rule_of([known, *sides]), protocol)
         settings = settings_for(protocol)
         chosen = [choose_metrics(metrics, {"reference": known, "generated": side}, settings) for side in sides]
         rows = [row for row in chosen[0][0] if row in chosen[1][0]]
@@ -242,7 +256,7 @@ def compare_sets(
     results = [[result_of(row, of_set, extractor, seed=seed) for row in rows] for of_set in both]
     for one, two in zip(*results, strict=True):
         row = _side_by_side(one, two)
-        if one.metric in ("fd", "fid"):
+        if one.metric in FRECHET:
             row, remarks = _tested(row, both, pairing, seed=seed)
             warnings += remarks
         compared.append(row)

@@ -1,4 +1,4 @@
-"""From two sets of pictures to a report: `compute_metrics`, which `paragone metrics` and the demo call.
+"""From two sets of pictures or clips to a report: `compute_metrics`, which `paragone metrics` and the demo call.
 
 Everything that can be wrong with a request is found before the first picture is decoded: names, files, numbers of
 pictures, weights, tags of statistics files. Two sides whose statistics are on file need neither pictures nor torch.
@@ -8,49 +8,47 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from paragone.data.errors import UsageError
 from paragone.data.images import OnError
 from paragone.data.progress import Progress, silent
-from paragone.data.records import MetricResult
+from paragone.data.videos import VideoSource
 from paragone.metrics.captions import (
     CLIP_SCORE,
     Captioned,
-    CaptionScore,
-    caption_result,
     check_captions,
     clip_among,
 )
 from paragone.metrics.catalogue import ALIASES, Metric, Side
+from paragone.metrics.clip_controls import Control, extract_controls
+from paragone.metrics.clip_protocols import default_features
 from paragone.metrics.distributed import ALONE, Ranks, go_through_together
-from paragone.metrics.features import ExtractionOptions, Seen, Stream, open_extractor
+from paragone.metrics.features import ExtractionOptions, Stream, open_extractor
 from paragone.metrics.inputs import (
+    ClipReading,
     Given,
     Source,
     check_contributions,
+    check_count,
     check_logits,
     check_numbers,
     check_tags,
     choose_metrics,
     open_side,
+    rule_of,
     uses,
 )
-from paragone.metrics.measured import Measured, cautions, result_of
-from paragone.metrics.pairs import Pairing
+from paragone.metrics.measured import Measured
 from paragone.metrics.passes import Found, pass_through
-from paragone.metrics.per_image import Contribution, contributions_of
 from paragone.metrics.picture_metrics import (
     PICTURE_METRICS,
-    PictureMetric,
     check_picture_metrics,
-    picture_results,
 )
 from paragone.metrics.protocols import PARAGONE
+from paragone.metrics.reporting import Gathered, MetricsReport, Plan, Request, report_of
 from paragone.metrics.settings import Values, check_used, settings_for
-from paragone.metrics.weights import INCEPTION
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,36 +57,13 @@ if TYPE_CHECKING:
     from paragone.metrics.extractors.base import FeatureExtractor
     from paragone.metrics.extractors.clip import Clip
 
-SCHEMA = "paragone.metrics/1"
-
-
-@dataclass(frozen=True, slots=True)
-class MetricsReport:
-    """Results, and what a reader of them should know.
-
-    First those of features, extractor by extractor, then those of pixels, each in the order of asking, then clip_score.
-    """
-
-    results: tuple[MetricResult, ...]
-    warnings: tuple[str, ...]
-    contributions: tuple[Contribution, ...] = ()
-    caption_scores: tuple[CaptionScore, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON document `paragone.metrics/1`."""
-        return {
-            "schema": SCHEMA,
-            "results": [result.to_dict() for result in self.results],
-            "warnings": list(self.warnings),
-        }
-
 
 def compute_metrics(
     generated: Source,
     reference: Source | None = None,
     *,
     metrics: Sequence[str] | None = None,
-    features: str | Sequence[str] = "gist",
+    features: str | Sequence[str] | None = None,
     weights: str | os.PathLike[str] | None = None,
     protocol: str = "paragone",
     training: Source | None = None,
@@ -99,16 +74,18 @@ def compute_metrics(
     workers: int = 1,
     cache: str | os.PathLike[str] | None = None,
     on_error: OnError = "raise",
+    clips: ClipReading | None = None,
     seed: int = 0,
     per_image: bool = False,
     ranks: Ranks = ALONE,
     progress: Progress = silent,
 ) -> MetricsReport:
-    """Compare `generated` with `reference`, both given as pictures (whatever `read_images` takes) or statistics.
+    """Compare `generated` with `reference`, both given as pictures (whatever `read_images` takes), clips or statistics.
 
     `metrics`: names of `ALL_METRICS` and `PICTURE_METRICS`, and clip_score; without them, those of `DEFAULT_METRICS`
     that the two sides allow, and authenticity when there is a `training` set. `reference` may be missing when no metric
-    asked for needs it. `features`: the extractor's name, or several, which then share one decoding of each picture.
+    asked for needs it. `features`: the extractor's name, or several, which then share one decoding of each picture; by
+    default one without weights, or that of a `protocol` for clips. `clips`: how clips are told from pictures and read.
     `prompts`: a file of captions, for clip_score. `settings`: options of metrics by metric and name, before those of
     the `protocol`. `cache`: a folder for features. `per_image`: also what each generated picture contributes to fd, and
     its clip_score. `ranks`: the processes that share the work, which all call this; the report of any but the first
@@ -131,6 +108,7 @@ def compute_metrics(
         workers=workers,
         cache=cache,
         on_error=on_error,
+        clips=clips,
         per_image=per_image,
         ranks=ranks,
         progress=progress,
@@ -143,7 +121,7 @@ def gather(
     reference: Source | None = None,
     *,
     metrics: Sequence[str] | None = None,
-    features: str | Sequence[str] = "gist",
+    features: str | Sequence[str] | None = None,
     weights: str | os.PathLike[str] | None = None,
     protocol: str = "paragone",
     training: Source | None = None,
@@ -154,6 +132,7 @@ def gather(
     workers: int = 1,
     cache: str | os.PathLike[str] | None = None,
     on_error: OnError = "raise",
+    clips: ClipReading | None = None,
     per_image: bool = False,
     ranks: Ranks = ALONE,
     progress: Progress = silent,
@@ -165,6 +144,7 @@ def gather(
     with ranks.step():
         options = ExtractionOptions(device, batch_size, workers, None if cache is None else Path(cache))
         names = _extractor_names(features, weights, per_image=per_image)
+        clips = clips or ClipReading()
         sources = {"reference": reference, "generated": generated, "training": training}
         request = _requested(
             {role: source for role, source in sources.items() if source is not None},
@@ -175,6 +155,7 @@ def gather(
             weights=weights,
             protocol=protocol,
             on_error=on_error,
+            clips=clips,
         )
         contributing = per_image and (request.captioned is None or any(row.name == "fd" for row in request.rows))
         if contributing:
@@ -182,83 +163,42 @@ def gather(
     wanted = _wanted(request)
     sides, pairing = request.sides, request.pairing
     found = pass_through(sides, wanted, request.of_pixels, pairing, options, ranks=ranks, progress=progress)
+    controls = _controls(request, wanted, options, ranks, progress)
     if not ranks.first:
         return None
+    measured = [_measured(plan, wanted, found) for plan in request.plans if request.rows]
+    if clips.count is not None:
+        check_count(clips.count, [one for of_plan in measured for one in of_plan.values()])
     return Gathered(
         request,
-        [_measured(plan, wanted, found) for plan in request.plans if request.rows],
+        measured,
         _embedded(request, wanted, found),
         found.seen,
+        controls,
         tuple(metrics or ()),
         per_image,
         contributing,
     )
 
 
-def report_of(gathered: Gathered, *, seed: int = 0) -> MetricsReport:
-    """The numbers of what was gathered."""
-    request, embedded = gathered.request, gathered.embedded
-    report = _report(
-        request, gathered.measured, gathered.seen, seed=seed, asked=gathered.asked, contributing=gathered.contributing
-    )
-    if request.captioned is None or embedded is None:
-        return report
-    result, scores, told = caption_result(request.captioned, embedded)
-    return MetricsReport(
-        (*report.results, result),
-        tuple(dict.fromkeys([*report.warnings, *told])),
-        report.contributions,
-        scores if gathered.per_image else (),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """One extractor, or None where all is statistics, and the sides that its metrics look at."""
-
-    extractor: FeatureExtractor | None
-    used: tuple[Given, ...]
-    warnings: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What is to be done, after every check that needs no picture."""
-
-    sides: Mapping[str, Given]
-    rows: Sequence[Metric]
-    of_pixels: Sequence[PictureMetric]
-    pairing: Pairing | None
-    plans: Sequence[Plan]
-    captioned: Captioned | None
-    warnings: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Gathered:
-    """All that the pictures had to be read for: by plan the measured sides, CLIP's features, and what pixels showed."""
-
-    request: Request
-    measured: Sequence[Mapping[str, Measured]]
-    embedded: NDArray[np.float64] | None  # [N, D]
-    seen: Seen
-    asked: tuple[str, ...]
-    per_image: bool
-    contributing: bool
-
-
 def _requested(
     sources: Mapping[str, Source],
     metrics: Sequence[str] | None,
-    names: Sequence[str],
+    asked: Sequence[str] | None,
     *,
     prompts: str | os.PathLike[str] | None,
     settings: Values,
     weights: str | os.PathLike[str] | None,
     protocol: str,
     on_error: OnError,
+    clips: ClipReading,
 ) -> Request:
-    sides = {role: open_side(role, one, on_error=on_error, features=names[0]) for role, one in sources.items()}
+    first = asked[0] if asked else ""
+    sides = {
+        role: open_side(role, one, on_error=on_error, features=first, clips=clips) for role, one in sources.items()
+    }
+    rule = rule_of(sides.values())
+    names = asked or (default_features(rule, protocol),)
     of_pixels = [PICTURE_METRICS[name] for name in dict.fromkeys(metrics or ()) if name in PICTURE_METRICS]
     captions = check_captions(CLIP_SCORE in (metrics or ()), prompts, sides["generated"], settings.get(CLIP_SCORE, {}))
     of_features = None if metrics is None else [name for name in metrics if name not in (*PICTURE_METRICS, CLIP_SCORE)]
@@ -272,7 +212,7 @@ def _requested(
     for name in names if any(side.pictures is not None for side in sides.values()) else names[:1]:
         given = {
             # A file of several extractors' statistics is opened for each of them.
-            role: side if side.pictures or name == names[0] else open_side(role, sources[role], features=name)
+            role: side if side.pictures or name == first else open_side(role, sources[role], features=name)
             for role, side in sides.items()
         }
         plans.append(_plan(name, given, rows, weights=weights, protocol=protocol))
@@ -281,40 +221,17 @@ def _requested(
         clip = _clip(names, plans if rows else (), weights=weights, protocol=protocol)
         captioned = Captioned(sides["generated"], captions[0], clip, captions[1])
         warnings = [*warnings, *clip.warnings]
-    return Request(sides, rows, of_pixels, pairing, plans, captioned, warnings)
-
-
-def _report(
-    request: Request,
-    measured: Sequence[Mapping[str, Measured]],
-    seen: Seen,
-    *,
-    seed: int,
-    asked: Sequence[str],
-    contributing: bool,
-) -> MetricsReport:
-    results: list[MetricResult] = []
-    warnings = [line for side in request.sides.values() if side.pictures for line in side.pictures.warnings]
-    warnings += request.warnings
-    for plan, found in zip(request.plans, measured, strict=bool(request.rows)):
-        # Once more, for unreadable pictures may have been left out.
-        check_numbers(request.rows, {role: (one.given.origin, one.side.n) for role, one in found.items()})
-        of_plan = [result_of(row, found, plan.extractor, seed=seed) for row in request.rows]
-        warnings += [*plan.warnings, *cautions(of_plan, found)]
-        if "fid" in asked and all(result.metric != "fid" for result in of_plan):
-            warnings.append(f"asked for fid, but the features are not those of {INCEPTION.name}: reported as fd")
-        results += of_plan
-    of_pixels, told = picture_results(request.of_pixels, request.sides, request.pairing, seen)
-    contributions = contributions_of(measured[0]["reference"], measured[0]["generated"]) if contributing else ()
-    return MetricsReport((*results, *of_pixels), tuple(dict.fromkeys([*warnings, *told])), contributions)
+    return Request(sides, names, rows, of_pixels, pairing, plans, captioned, warnings)
 
 
 # ---- Extractors and what goes through them -------------------------------------------------------------------------
 
 
 def _extractor_names(
-    features: str | Sequence[str], weights: str | os.PathLike[str] | None, *, per_image: bool
-) -> tuple[str, ...]:
+    features: str | Sequence[str] | None, weights: str | os.PathLike[str] | None, *, per_image: bool
+) -> tuple[str, ...] | None:
+    if features is None:
+        return None
     names = (features,) if isinstance(features, str) else tuple(dict.fromkeys(features))
     if not names:
         raise UsageError("no features are asked for; name at least one extractor")
@@ -353,6 +270,20 @@ def _wanted(request: Request) -> dict[str, list[FeatureExtractor]]:
         if request.captioned.clip not in of_generated:
             of_generated.append(request.captioned.clip)
     return wanted
+
+
+def _controls(
+    request: Request,
+    wanted: Mapping[str, Sequence[FeatureExtractor]],
+    options: ExtractionOptions,
+    ranks: Ranks,
+    progress: Progress,
+) -> Mapping[str, Control]:
+    """The altered reference clips, by all extractors of the reference, where an FVD is asked for."""
+    reference = request.sides["reference"].pictures if "reference" in request.sides else None
+    if not isinstance(reference, VideoSource) or all(row.name != "fd" for row in request.rows):
+        return {}
+    return extract_controls(reference, wanted["reference"], options, ranks=ranks, progress=progress)
 
 
 def _measured(plan: Plan, wanted: Mapping[str, Sequence[FeatureExtractor]], found: Found) -> dict[str, Measured]:
@@ -405,7 +336,9 @@ def extractor_for(
     """The extractor called `features` where a side is pictures; raises `UsageError` when a metric needs its logits."""
     if all(side.pictures is None for side in used):
         return None
-    extractor = open_extractor(features, weights=None if weights is None else Path(weights), protocol=protocol)
+    extractor = open_extractor(
+        features, weights=None if weights is None else Path(weights), protocol=protocol, rule=rule_of(used)
+    )
     check_logits(rows, extractor)
     return extractor
 

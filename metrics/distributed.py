@@ -27,14 +27,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paragone.data.errors import InputError, ParagoneError
-from paragone.data.images import ImageSource
+from paragone.data.images import BLOCK, ImageSource
 from paragone.data.progress import Progress, silent
 from paragone.metrics.block_cache import Rows
 from paragone.metrics.catalogue import Side
 from paragone.metrics.feature_statistics import FeatureStatistics
 from paragone.metrics.feature_store import RowStore
 from paragone.metrics.features import (
-    BLOCK,
     Extraction,
     ExtractionOptions,
     Look,
@@ -192,10 +191,14 @@ def ranks_of_this_run() -> Iterator[Ranks]:
 # ---- Shares --------------------------------------------------------------------------------------------------------
 
 
-def positions_of(rank: int, n: int, *, count: int) -> list[int]:
+def positions_of(rank: int, n: int, *, count: int, block: int = BLOCK) -> list[int]:
     """Positions of one rank's pictures among n: every `count`-th block of them."""
-    starts = range(rank * BLOCK, n, count * BLOCK)
-    return [position for start in starts for position in range(start, min(start + BLOCK, n))]
+    starts = range(rank * block, n, count * block)
+    return [position for start in starts for position in range(start, min(start + block, n))]
+
+
+def _share(source: ImageSource, rank: int, ranks: Ranks) -> list[int]:
+    return positions_of(rank, len(source), count=ranks.count, block=source.block)
 
 
 class Together(NamedTuple):
@@ -219,7 +222,7 @@ def go_through_together(
     if ranks.count == 1:
         passage = go_through(streams, options, task=task, look=look, progress=progress)
         return Together(extractions_of(sources, passage), passage.seen)
-    positions = positions_of(ranks.rank, len(sources[0]), count=ranks.count)
+    positions = _share(sources[0], ranks.rank, ranks)
     parts = [stream._replace(source=stream.source.part(positions)) for stream in streams]
 
     def look_here(index: int, pixels: Sequence[Pixels | None]) -> Mapping[str, Any]:
@@ -254,7 +257,7 @@ def extract_statistics_together(
     """`extract_statistics` by all ranks: the statistics on the first, None on the others."""
     if ranks.count == 1:
         return extract_statistics(source, extractor, options, task=task, progress=progress)
-    part = source.part(positions_of(ranks.rank, len(source), count=ranks.count))
+    part = source.part(_share(source, ranks.rank, ranks))
     with ranks.step():
         mine = statistics_of_readable(
             part, extractor, options, task=_task(task, ranks), progress=_shown(progress, ranks)
@@ -264,7 +267,7 @@ def extract_statistics_together(
     with ranks.step():
         found = _merged(shares, extractor, 0)
         if ranks.first and found is None:
-            raise InputError(f"{source.origin}: none of its {len(source)} pictures could be read")
+            raise InputError(f"{source.origin}: none of its {len(source)} {source.noun} could be read")
     return found
 
 
@@ -319,13 +322,12 @@ def _together(
             assert isinstance(side.statistics, FeatureStatistics)
             arrays |= _arrays_of(side.statistics, number)
     shares = ranks.gather(arrays)
-    n = len(stream.source)
     if not ranks.first:
-        counts = _counts(n, map(positions_of(ranks.rank, n, count=ranks.count).__getitem__, part.findings()[1]))
+        counts = _counts(stream.source, map(_share(stream.source, ranks.rank, ranks).__getitem__, part.findings()[1]))
         for side in mine:
             _send_rows(side, counts, ranks)
         return (), b""
-    counts = _counts(n, _adopt(stream.source, shares, ranks))
+    counts = _counts(stream.source, _adopt(stream.source, shares, ranks))
     sides: list[Side | None] = []
     failed: list[InputError] = []  # raised when all ranks are rid of their rows
     for number, extractor in enumerate(stream.extractors):
@@ -340,16 +342,17 @@ def _together(
         raise failed[0]
     if not stream.extractors:
         return (), b""
-    places = np.concatenate([positions_of(rank, n, count=ranks.count) for rank in range(ranks.count)])
+    places = np.concatenate([_share(stream.source, rank, ranks) for rank in range(ranks.count)])
     in_order = np.concatenate([share["digests"] for share in shares])[np.argsort(places)]
     return tuple(sides), in_order.tobytes()
 
 
-def _counts(n: int, skipped: Iterable[int]) -> list[int]:
-    """How many of n pictures there are in each block but for those at the positions `skipped`."""
-    counts = [min(BLOCK, n - start) for start in range(0, n, BLOCK)]
+def _counts(source: ImageSource, skipped: Iterable[int]) -> list[int]:
+    """How many pictures there are in each block but for those at the positions `skipped`."""
+    n, block = len(source), source.block
+    counts = [min(block, n - start) for start in range(0, n, block)]
     for position in skipped:
-        counts[position // BLOCK] -= 1
+        counts[position // block] -= 1
     return counts
 
 
@@ -402,7 +405,7 @@ def _adopt(source: ImageSource, shares: Sequence[Arrays], ranks: Ranks) -> list[
     """Record in `source` what the ranks noted; the positions of what was left out."""
     left_out = []
     for rank, share in enumerate(shares):
-        positions = positions_of(rank, len(source), count=ranks.count)
+        positions = _share(source, rank, ranks)
         told = json.loads(share["findings"].tobytes())
         notes, skipped = ({int(index): text for index, text in kind.items()} for kind in told)
         source.adopt(positions, notes, skipped)

@@ -5,7 +5,7 @@ Rows of the table of metrics (paragone.metrics.catalogue) are written in these w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,3 +119,14 @@ def share_estimate(share: float, n: int, given: str, details: dict[str, Any]) ->
     half = Z95 / shrink * float(np.sqrt(share * (1 - share) / n + Z95**2 / (4 * n**2)))
     low, high = max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
     return Estimate(share, half / Z95, low, high, {**details, "interval_given": given})
+
+
+def clustered_error(values: NDArray[np.float64], groups: Sequence[Hashable]) -> float | None:
+    """Standard error of the mean of values whose groups are independent (Liang & Zeger 1986); None for one group."""
+    if len(groups) != len(values):
+        raise InputError(f"{len(groups)} groups of {len(values)} values; give one for each")
+    place = {group: index for index, group in enumerate(dict.fromkeys(groups))}
+    if len(place) < 2:
+        return None
+    sums = np.bincount([place[group] for group in groups], weights=values - values.mean())
+    return float(np.sqrt(len(sums) / (len(sums) - 1) * np.square(sums).sum()) / len(values))

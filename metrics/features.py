@@ -2,8 +2,9 @@
 
 Pictures are taken in blocks. A finished block of features is kept in the cache under the digest of its pictures' bytes,
 of the extractor and of its protocol, so that an interrupted run goes on from its last block, and changing one picture
-costs one block. On a CPU the extractor always sees `CPU_CHUNK` pictures at once, whatever the batch size: kernels may
-sum in another order for another size, and equal pictures should have equal features.
+costs one block. On a CPU the extractor always sees the same number of pictures at once (`ImageSource.cpu_chunk`),
+whatever the batch size: kernels may sum in another order for another size, and equal pictures should have equal
+features. Clips go the same way as pictures, in smaller blocks and one at a time.
 
 Every picture is decoded once for all that want it: several extractors, and whatever looks at pixels. Sets whose
 pictures belong together in pairs go through side by side.
@@ -24,12 +25,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from paragone.data.clip_sampling import ClipRule
 from paragone.data.decoding import Decoded
 from paragone.data.errors import InputError, PluginError, UsageError
 from paragone.data.images import ImageSource, Unreadable
 from paragone.data.progress import Progress, silent
 from paragone.metrics.block_cache import Rows, block_path, joined, load_block, save_block
 from paragone.metrics.catalogue import Side
+from paragone.metrics.clip_extractors import suited
 from paragone.metrics.devices import DEVICES, choose_device, device_kind
 from paragone.metrics.extractors.table import EXTRACTORS
 from paragone.metrics.feature_statistics import FeatureStatistics, StatisticsAccumulator
@@ -41,8 +44,6 @@ if TYPE_CHECKING:
 
     from paragone.metrics.extractors.base import FeatureExtractor
 
-BLOCK = 1024  # pictures that are cached together
-CPU_CHUNK = 16  # pictures at once on a CPU; a divisor of BLOCK
 Pixels = NDArray[np.uint8]
 T = TypeVar("T")
 
@@ -98,15 +99,19 @@ class Passage(NamedTuple):
     seen: Seen
 
 
-def open_extractor(features: str, *, weights: Path | None = None, protocol: str = "paragone") -> FeatureExtractor:
-    """The extractor called `features`; raises `PluginError`, `MissingWeights` or `UsageError`; most import torch."""
+def open_extractor(
+    features: str, *, weights: Path | None = None, protocol: str = "paragone", rule: ClipRule | None = None
+) -> FeatureExtractor:
+    """The extractor called `features`, of clips under `rule` or, without one, of pictures; most import torch.
+
+    Raises `PluginError`, `MissingWeights` or `UsageError`.
+    """
     load = EXTRACTORS.load(features)
     try:
         inspect.signature(load).bind(weights=weights, protocol=protocol)
     except (TypeError, ValueError) as error:
         raise PluginError(f"extractor {features!r} cannot be called with weights= and protocol= ({error})") from error
-    extractor: FeatureExtractor = load(weights=weights, protocol=protocol)
-    return extractor
+    return suited(load(weights=weights, protocol=protocol), features, rule)
 
 
 def extract_side(
@@ -181,7 +186,7 @@ def statistics_of_readable(
 
 
 def _nothing_read(source: ImageSource) -> InputError:
-    return InputError(f"{source.origin}: none of its {len(source)} pictures could be read")
+    return InputError(f"{source.origin}: none of its {len(source)} {source.noun} could be read")
 
 
 def go_through(
@@ -272,8 +277,9 @@ def _blocks(
     device: torch.device | None = None
     ready: set[int] = set()  # those that were moved there: when something is missing, and no sooner
     [n] = {len(stream.source) for stream in streams}
-    for start in range(0, n, BLOCK):
-        span = range(start, min(start + BLOCK, n))
+    block = streams[0].source.block
+    for start in range(0, n, block):
+        span = range(start, min(start + block, n))
         parts = [_Part(stream, span, options.cache, kind) for stream in streams]
         for extractor in (each for part in parts for each in part.missing if id(each) not in ready):
             device = device or choose_device(options.device)
@@ -352,7 +358,9 @@ class _Batches:
     def __init__(self, part: _Part, options: ExtractionOptions, device: torch.device | None) -> None:
         self._part, self._device = part, device
         self._on_cpu = device is None or device.type == "cpu"
-        self._at_once = CPU_CHUNK if self._on_cpu else options.batch_size
+        self._at_once = part.source.cpu_chunk if self._on_cpu else options.batch_size
+        if any(getattr(each, "one_at_a_time", False) for each in part.missing):
+            self._at_once = 1
         self.waiting: list[tuple[int, list[Tensor]]] = []
         self.rows = [[Rows(np.empty((0, each.dim), np.float32), None)] for each in part.missing]
 

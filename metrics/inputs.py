@@ -8,17 +8,21 @@ from __future__ import annotations
 import hashlib
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from paragone.data.clip_containers import kind_of
+from paragone.data.clip_sampling import ClipRule
 from paragone.data.errors import NotComparable, TooFewSamples, UsageError
 from paragone.data.files import file_digest
 from paragone.data.images import ImageSource, OnError, read_images
+from paragone.data.videos import VideoSource, read_videos
 from paragone.metrics.catalogue import Metric, metric_named
 from paragone.metrics.feature_statistics import FeatureStatistics, ForeignStatistics, Rows, Statistics
 from paragone.metrics.settings import Values, with_settings
@@ -26,8 +30,12 @@ from paragone.metrics.statistics_files import PICKLES, load_statistics
 
 if TYPE_CHECKING:
     from paragone.metrics.extractors.base import FeatureExtractor
+    from paragone.metrics.measured import Measured
 
 DEFAULT_METRICS = ("fd", "kid", "precision", "recall", "density", "coverage")
+DEFAULT_CLIP_METRICS = ("fd", "fd_infinity", "kid", "jedi", "precision", "recall", "density", "coverage")
+
+Kind = Literal["auto", "pictures", "clips"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,8 +52,31 @@ Source = str | os.PathLike[str] | NDArray[Any] | ImageSource | FeatureStatistics
 
 
 @dataclass(frozen=True, slots=True)
+class ClipReading:
+    """How sets of clips are read.
+
+    `kind`: "auto" goes by names and content (paragone.data.clip_containers.kind_of); "clips" also reads folders of
+    pictures as clips. `rule`: which frames are taken. `frame_rate`: of folders of frames and arrays. `count`: so many
+    clips of each side, drawn by `seed`; a side that has fewer is an error, and never counts a clip twice.
+    """
+
+    kind: Kind = "auto"
+    rule: ClipRule = field(default_factory=ClipRule)
+    frame_rate: Fraction | None = None
+    count: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.count is not None and self.count < 1:
+            raise UsageError(f"{self.count} clips a side: at least 1 is wanted")
+
+
+PICTURES = ClipReading(kind="pictures")
+
+
+@dataclass(frozen=True, slots=True)
 class Given:
-    """One side as it was given: exactly one of `pictures` and `statistics`."""
+    """One side as it was given: exactly one of `pictures` (which may be clips) and `statistics`."""
 
     role: str  # reference, generated or training
     origin: str
@@ -62,10 +93,13 @@ class Given:
         return len(self.pictures) if self.pictures is not None else None
 
 
-def open_side(role: str, source: Source, *, on_error: OnError = "raise", features: str = "") -> Given:
+def open_side(
+    role: str, source: Source, *, on_error: OnError = "raise", features: str = "", clips: ClipReading = PICTURES
+) -> Given:
     """What `source` is; raises `InputError` or `UsageError` that names it when it is nothing of use.
 
-    `features`: the extractor's name, for files that hold the statistics of several.
+    `features`: the extractor's name, for files that hold the statistics of several. `clips`: whether and how to read
+    clips.
     """
     if isinstance(source, KnownSide):
         return Given(role, source.origin, None, source.statistics, source.digest, source.features)
@@ -78,8 +112,58 @@ def open_side(role: str, source: Source, *, on_error: OnError = "raise", feature
     if not isinstance(source, np.ndarray | ImageSource) and is_statistics_file(Path(source)):
         path = Path(source)
         return Given(role, str(path), statistics=load_statistics(path, features=features), digest=file_digest(path))
-    pictures = read_images(source, on_error=on_error)
+    pictures = open_samples(source, on_error=on_error, clips=clips)
     return Given(role, pictures.origin, pictures=pictures)
+
+
+def open_samples(
+    source: str | os.PathLike[str] | NDArray[Any] | ImageSource, *, on_error: OnError, clips: ClipReading
+) -> ImageSource:
+    """The pictures or clips at `source`; raises `InputError`, and `TooFewSamples` when there are fewer than asked."""
+    if _kind(source, clips.kind) == "pictures":
+        if clips.count is not None:
+            raise UsageError(f"--clips {clips.count} is a number of clips, and {source} is pictures")
+        return read_images(source, on_error=on_error)
+    assert not isinstance(source, ImageSource) or isinstance(source, VideoSource)
+    videos = read_videos(source, rule=clips.rule, frame_rate=clips.frame_rate, on_error=on_error)
+    if clips.count is None:
+        return videos
+    if len(videos) < clips.count:
+        raise TooFewSamples(f"{videos.origin}: {clips.count} clips are asked for, and there are {len(videos)}")
+    drawn = np.random.default_rng(clips.seed).permutation(len(videos))[: clips.count]
+    return videos.part(sorted(drawn.tolist()))
+
+
+def _kind(source: str | os.PathLike[str] | NDArray[Any] | ImageSource, asked: Kind) -> Kind:
+    if isinstance(source, ImageSource):
+        return "clips" if isinstance(source, VideoSource) else "pictures"
+    if asked != "auto":
+        return asked
+    if isinstance(source, np.ndarray):
+        return "clips" if source.ndim == 5 else "pictures"
+    return kind_of(Path(source))
+
+
+def rule_of(sides: Iterable[Given]) -> ClipRule | None:
+    """The rule by which frames of the sides' clips are chosen; None where they are pictures or statistics.
+
+    Raises `UsageError` for pictures beside clips, and `NotComparable` for clips under different rules.
+    """
+    given = [side for side in sides if side.pictures is not None]
+    clips = {side.origin: side.pictures.rule for side in given if isinstance(side.pictures, VideoSource)}
+    if not clips:
+        return None
+    if len(clips) < len({side.origin for side in given}):
+        other = next(side for side in given if not isinstance(side.pictures, VideoSource))
+        raise UsageError(
+            f"{next(iter(clips))} is clips, and {other.origin} pictures; folders of frames are read as clips with "
+            "--kind clips"
+        )
+    (first, rule), *others = clips.items()
+    for origin, another in others:
+        if another != rule:
+            raise NotComparable(f"{origin}: frames are chosen by {another.name}, those of {first} by {rule.name}")
+    return rule
 
 
 def is_statistics_file(path: Path) -> bool:
@@ -120,7 +204,8 @@ def choose_metrics(
                 "the default metrics compare with a reference: name it with --reference, or a --metric "
                 "that needs none (vendi, inception_score, clip_score, colourfulness, sharpness, duplicates)"
             )
-        wanted = map(row_of, (*DEFAULT_METRICS, *(["authenticity"] if "training" in sides else [])))
+        defaults = DEFAULT_METRICS if rule_of(sides.values()) is None else DEFAULT_CLIP_METRICS
+        wanted = map(row_of, (*defaults, *(["authenticity"] if "training" in sides else [])))
         rows = {row: _obstacle(row, sides) or _shortage(row, sides) for row in wanted}
         left_out = {reason: [row.name for row in rows if rows[row] == reason] for reason in rows.values() if reason}
         warnings = [f"left out {', '.join(names)}: {reason}" for reason, names in left_out.items()]
@@ -177,6 +262,16 @@ def check_numbers(rows: Sequence[Metric], counts: Mapping[str, tuple[str, int | 
         for role, (origin, n) in counts.items():
             if uses(row, role) and n is not None and n < row.min_n:
                 raise TooFewSamples(f"{origin}: {row.name} needs at least {row.min_n} pictures, there are {n}")
+
+
+def check_count(count: int, measured: Iterable[Measured]) -> None:
+    """Raise `TooFewSamples` when clips were left out of the number that is asked for."""
+    for one in measured:
+        n = one.side.n
+        if one.given.pictures is not None and n is not None and n < count:
+            raise TooFewSamples(
+                f"{one.given.origin}: {count} clips are asked for, and {n} of those drawn could be read"
+            )
 
 
 def check_contributions(rows: Sequence[Metric], sides: Mapping[str, Given], extractor: FeatureExtractor | None) -> None:

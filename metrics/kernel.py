@@ -10,8 +10,10 @@ in [0.98, 1], so the ones are left out of every sum (expm1): in single precision
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -203,20 +205,10 @@ def cmmd(reference: ArrayLike, generated: ArrayLike, *, bandwidth: float = BANDW
     n, m = len(x), len(y)
     if min(n, m) < 2:
         raise TooFewSamples(f"a kernel distance needs at least 2 samples a side; there are {n} and {m}")
-    sums_x, _, squares_x = _kernel_sums(x, x, bandwidth)
-    sums_y, _, squares_y = _kernel_sums(y, y, bandwidth)
-    row, column, squares = _kernel_sums(x, y, bandwidth)
-    means_x, means_y, row, column = sums_x / (n - 1), sums_y / (m - 1), row / m, column / n
-    mean_x, pair_x = _pairs_within(means_x, squares_x)
-    mean_y, pair_y = _pairs_within(means_y, squares_y)
-    between, pair_between = _pairs_between(row, column, squares)
-    single_x = (means_x - row).var(ddof=1) - pair_x / (n - 1) - pair_between / m
-    single_y = (means_y - column).var(ddof=1) - pair_y / (m - 1) - pair_between / n
-    biased = mean_x * (n - 1) / n + mean_y * (m - 1) / m - 2 * between
+    found = mmd(x, y, partial(_tile, bandwidth=bandwidth))
+    biased = found.within_x * (n - 1) / n + found.within_y * (m - 1) / m - 2 * found.between
     return CMMD(
-        biased=SCALE * max(float(biased), 0.0),
-        unbiased=SCALE * float(mean_x + mean_y - 2 * between),
-        standard_error=SCALE * float(np.sqrt(_variance(single_x, single_y, pair_x, pair_y, pair_between, n, m))),
+        biased=SCALE * max(biased, 0.0), unbiased=SCALE * found.unbiased, standard_error=SCALE * found.standard_error
     )
 
 
@@ -244,8 +236,7 @@ class UnitRows:
 
     def parts(self) -> list[slice]:
         """Which rows to take together: of at most `BLOCK_BYTES`."""
-        step = max(1, BLOCK_BYTES // (8 * self.dim))
-        return [slice(start, min(start + step, len(self))) for start in range(0, len(self), step)]
+        return _parts(len(self), self.dim)
 
     def block(self, part: slice) -> Array:
         """Some rows [B, D]."""
@@ -254,8 +245,89 @@ class UnitRows:
         return scaled
 
 
-def _kernel_sums(x: UnitRows, y: UnitRows, bandwidth: float) -> tuple[Array, Array, float]:
-    """Sums of k - 1 over the rows [N], the columns [M], and of its square. A set with itself takes half the work."""
+def _tile(x: Array, y: Array, bandwidth: float) -> Array:
+    """The kernel less 1, of unit vectors."""
+    tile: Array = x @ y.T
+    tile -= 1
+    tile *= 1 / bandwidth**2
+    return np.expm1(tile, out=tile)
+
+
+# ---- Any kernel, by tiles --------------------------------------------------------------------------------------------
+
+Tile = Callable[[Array, Array], Array]  # the kernel of all pairs of two blocks of rows
+
+
+class BlockedRows(Protocol):
+    """Rows in float64, a block at a time."""
+
+    dim: int
+
+    def __len__(self) -> int: ...
+
+    def parts(self) -> list[slice]: ...
+
+    def block(self, part: slice, /) -> Array: ...
+
+
+class PlainRows:
+    """Features [N, D] as they are."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        self.dim = rows.shape[1]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def parts(self) -> list[slice]:
+        """Which rows to take together: of at most `BLOCK_BYTES`."""
+        return _parts(len(self), self.dim)
+
+    def block(self, part: slice) -> Array:
+        """Some rows [B, D]."""
+        return self._rows[part].astype(np.float64, copy=False)
+
+
+class Discrepancy(NamedTuple):
+    """Mean kernels of different samples within and between two sides, and the standard error of the U-statistic."""
+
+    within_x: float
+    within_y: float
+    between: float
+    standard_error: float
+
+    @property
+    def unbiased(self) -> float:
+        return self.within_x + self.within_y - 2 * self.between
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def mmd(x: BlockedRows, y: BlockedRows, kernel: Tile) -> Discrepancy:
+    """Squared MMD of two sides of at least 2 samples each, with the variance of a U-statistic to second order."""
+    n, m = len(x), len(y)
+    sums_x, _, squares_x = _kernel_sums(x, x, kernel)
+    sums_y, _, squares_y = _kernel_sums(y, y, kernel)
+    row, column, squares = _kernel_sums(x, y, kernel)
+    means_x, means_y, row, column = sums_x / (n - 1), sums_y / (m - 1), row / m, column / n
+    mean_x, pair_x = _pairs_within(means_x, squares_x)
+    mean_y, pair_y = _pairs_within(means_y, squares_y)
+    between, pair_between = _pairs_between(row, column, squares)
+    single_x = (means_x - row).var(ddof=1) - pair_x / (n - 1) - pair_between / m
+    single_y = (means_y - column).var(ddof=1) - pair_y / (m - 1) - pair_between / n
+    variance = _variance(single_x, single_y, pair_x, pair_y, pair_between, n, m)
+    return Discrepancy(mean_x, mean_y, between, float(np.sqrt(variance)))
+
+
+def _parts(n: int, dim: int) -> list[slice]:
+    step = max(1, BLOCK_BYTES // (8 * dim))
+    return [slice(start, min(start + step, n)) for start in range(0, n, step)]
+
+
+def _kernel_sums(x: BlockedRows, y: BlockedRows, kernel: Tile) -> tuple[Array, Array, float]:
+    """Sums over the rows [N], the columns [M], and of the square. A set with itself takes half the work, and a sample
+    with itself does not count.
+    """
     rows, columns, squares = np.zeros(len(x)), np.zeros(len(y)), 0.0
     for i in range(0, len(x), TILE):
         here = slice(i, min(i + TILE, len(x)))
@@ -263,7 +335,7 @@ def _kernel_sums(x: UnitRows, y: UnitRows, bandwidth: float) -> tuple[Array, Arr
         for j in range(i if x is y else 0, len(y), TILE):  # what lies before was seen transposed
             there = slice(j, min(j + TILE, len(y)))
             same = x is y and i == j
-            tile = _tile(left, left if same else y.block(there), bandwidth)
+            tile = kernel(left, left if same else y.block(there))
             if same:
                 np.fill_diagonal(tile, 0.0)
             square = float(np.vdot(tile, tile))
@@ -274,11 +346,3 @@ def _kernel_sums(x: UnitRows, y: UnitRows, bandwidth: float) -> tuple[Array, Arr
                 rows[there] += tile.sum(axis=0)
                 squares += square
     return rows, columns, squares
-
-
-def _tile(x: Array, y: Array, bandwidth: float) -> Array:
-    """The kernel less 1, of unit vectors."""
-    tile: Array = x @ y.T
-    tile -= 1
-    tile *= 1 / bandwidth**2
-    return np.expm1(tile, out=tile)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version as installed
 from typing import TYPE_CHECKING, NamedTuple
 
 from paragone import __version__
 from paragone.data.records import MetricResult
 from paragone.metrics.catalogue import Metric, Side
+from paragone.metrics.clip_protocols import is_of_clips
 from paragone.metrics.inputs import Given, uses
 from paragone.metrics.settings import told
 from paragone.metrics.weights import INCEPTION
@@ -16,6 +18,8 @@ from paragone.metrics.weights import INCEPTION
 if TYPE_CHECKING:
     from paragone.metrics.extractors.base import FeatureExtractor
 
+OF_CLIPS = {"fd": "fvd", "fd_infinity": "fvd_infinity", "kid": "kvd"}  # what metrics of clips are called
+FRECHET = ("fd", "fid", "fvd")
 FID_PICTURES = 10_000  # below it, the bias of an FID is of the size of the differences that people report
 LOSSY_DIFFERENCE = 0.1  # in the share of lossy files, from which on a warning is due
 ROUNDING_SHARE = 1e-6  # of an FD, from which on the bound of its rounding error is told
@@ -43,6 +47,7 @@ def result_of(
     generated, training = sides["generated"], sides.get("training")
     estimate = row.estimate(reference=sides.get("reference"), generated=generated, training=training, seed=seed)
     described = description_of(row, measured, extractor)
+    of_clips = is_of_clips(described.protocol)
     assert generated.n is not None  # choose_metrics refuses a generated side that does not say it
     return MetricResult(
         metric=described.metric,
@@ -58,7 +63,9 @@ def result_of(
         signature=described.signature,
         seed=seed,
         version=__version__,
-        details=estimate.details | ({"n_training": training.n} if training is not None else {}),
+        details=estimate.details
+        | ({"n_training": training.n} if training is not None else {})
+        | ({"decoder": f"PyAV {installed('av')}"} if of_clips and extractor is not None else {}),
     )
 
 
@@ -78,6 +85,7 @@ def description_of(row: Metric, measured: Mapping[str, Measured], extractor: Fea
     name = next((name for name, _ in tags if name is not None), None)
     protocol = next((protocol for _, protocol in tags if protocol is not None), "unknown")
     metric = "fid" if row.name == "fd" and name == INCEPTION.name else row.name
+    metric = OF_CLIPS.get(metric, metric) if is_of_clips(protocol) else metric
     signature = [metric, f"ext:{name or 'unknown'}", f"protocol:{protocol}"]
     if extractor is not None:
         signature.append(f"resize:{extractor.resize}")
@@ -93,7 +101,7 @@ def cautions(results: Sequence[MetricResult], measured: Mapping[str, Measured]) 
     """What makes numbers look better or worse than the generator is."""
     lines = []
     for result in results:
-        if result.metric in ("fd", "fid"):
+        if result.metric in FRECHET:
             lines += _small_sample_cautions(result, measured) + _rounding_cautions(result)
     reference, generated = measured.get("reference"), measured["generated"]
     lines += _duplicate_cautions(reference, generated)
@@ -110,11 +118,12 @@ def cautions(results: Sequence[MetricResult], measured: Mapping[str, Measured]) 
 def _small_sample_cautions(result: MetricResult, measured: Mapping[str, Measured]) -> list[str]:
     dim = measured["generated"].side.statistics.dim
     known = [n for n in (result.n_generated, result.n_reference) if n is not None]
+    noun = "clips" if is_of_clips(result.protocol) else "pictures"
     lines = []
     if min(known) <= dim:
         lines.append(
-            f"{result.metric}: {min(known)} pictures for {dim} dimensions: the covariance lacks full rank and the "
-            "value is biased upwards; compare it only with values at the same numbers of pictures"
+            f"{result.metric}: {min(known)} {noun} for {dim} dimensions: the covariance lacks full rank and the "
+            f"value is biased upwards; compare it only with values at the same numbers of {noun}"
         )
     if result.metric == "fid" and min(known) < FID_PICTURES:
         lines.append(f"fid: of {min(known):,} pictures; published values are of {FID_PICTURES:,} or more, and lower")
@@ -136,12 +145,17 @@ def _duplicate_cautions(reference: Measured | None, generated: Measured) -> list
     mine, lines = _contents(generated), []
     if len(set(mine)) < len(mine):
         lines.append(
-            f"{origin}: {len(mine) - len(set(mine)):,} of {len(mine):,} pictures repeat another, byte for byte"
+            f"{origin}: {len(mine) - len(set(mine)):,} of {len(mine):,} {_noun(generated)} repeat another, byte for "
+            "byte"
         )
     shared = len(set(mine) & set(_contents(reference))) if reference is not None else 0
     if reference is not None and shared:
-        lines.append(f"{origin}: {shared:,} pictures are also in {reference.given.origin}, byte for byte")
+        lines.append(f"{origin}: {shared:,} {_noun(generated)} are also in {reference.given.origin}, byte for byte")
     return lines
+
+
+def _noun(measured: Measured) -> str:
+    return "pictures" if measured.given.pictures is None else measured.given.pictures.noun
 
 
 def _contents(measured: Measured) -> list[bytes]:

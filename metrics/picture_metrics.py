@@ -17,6 +17,7 @@ from paragone import __version__
 from paragone.data.errors import InputError, UsageError
 from paragone.data.images import ImageSource
 from paragone.data.records import MetricResult
+from paragone.data.videos import VideoSource
 from paragone.metrics.duplicates import NEAR_BITS, near_hashes, perceptual_hash
 from paragone.metrics.estimates import Estimate, normal_estimate
 from paragone.metrics.features import Look, Pixels, Seen
@@ -58,6 +59,8 @@ def check_picture_metrics(rows: Sequence[PictureMetric], sides: Mapping[str, Giv
     names = ", ".join(row.name for row in rows)
     if generated.pictures is None:
         raise UsageError(f"{names}: needs pictures, and {generated.origin} is statistics")
+    if isinstance(generated.pictures, VideoSource):
+        raise UsageError(f"{names}: is of pictures, and {generated.origin} is clips")
     of_pairs = ", ".join(row.name for row in rows if row.of == "pairs")
     if not of_pairs:
         return None

@@ -82,14 +82,27 @@ def luminance(picture: Pixels) -> Array:
     return grey
 
 
+def ssim_map(one: Pixels, two: Pixels) -> Array:
+    """SSIM around every position whose window lies inside both pictures: [H - 10, W - 10]."""
+    _refuse_small(one, SMALLEST_SSIM_PX, "SSIM")
+    structure, luminances = _similarities(luminance(one), luminance(two))
+    return structure * luminances
+
+
 def _similarity(x: Array, y: Array) -> tuple[float, float]:
     """Mean SSIM of two [H, W], and the mean of its factor of contrast and structure alone."""
+    structure, luminances = _similarities(x, y)
+    return float((luminances * structure).mean()), float(structure.mean())
+
+
+def _similarities(x: Array, y: Array) -> tuple[Array, Array]:
+    """The two factors of SSIM at every position: of contrast and structure, and of luminance."""
     mean_x, mean_y = _windowed(x), _windowed(y)
     variances = _windowed(x * x) - mean_x**2 + _windowed(y * y) - mean_y**2
     covariance = _windowed(x * y) - mean_x * mean_y
     structure = (2 * covariance + C2) / (variances + C2)
     luminances = (2 * mean_x * mean_y + C1) / (mean_x**2 + mean_y**2 + C1)
-    return float((luminances * structure).mean()), float(structure.mean())
+    return structure, luminances
 
 
 def _windowed(values: Array) -> Array:

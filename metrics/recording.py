@@ -24,12 +24,12 @@ from paragone.metrics.captions import caption_result
 from paragone.metrics.catalogue import ALIASES, Metric, Side, metric_named
 from paragone.metrics.checks import Gate
 from paragone.metrics.checks_columns import Sides, column_of, mean_column
-from paragone.metrics.compute import Gathered, Request
 from paragone.metrics.feature_statistics import FeatureStatistics, as_rows
 from paragone.metrics.inputs import Given, uses
 from paragone.metrics.measured import Measured, description_of
 from paragone.metrics.pairs import requests_of
 from paragone.metrics.picture_metrics import PictureMetric
+from paragone.metrics.reporting import Gathered, Request
 from paragone.metrics.run_files import now
 from paragone.metrics.run_items import Items
 from paragone.metrics.run_record import KEPT_ROWS, Measure, Packed, Recipe, RunRecord, Yardstick

@@ -14,6 +14,7 @@ from paragone.metrics.feature_statistics import FeatureStatistics
 from paragone.metrics.frechet import frechet_estimate
 from paragone.metrics.inception_score import DEFAULT_SPLITS, inception_score
 from paragone.metrics.kernel import cmmd, kernel_distance
+from paragone.metrics.quadratic import jedi
 from paragone.metrics.settings import FrechetSettings, InceptionScoreSettings, InfinitySettings, KernelSettings
 from paragone.metrics.sliced import mind
 from paragone.metrics.vendi import vendi_profile
@@ -33,6 +34,8 @@ def _fd(
     """Fréchet distance. The interval is for its expectation at these numbers of samples, not for the limit of many."""
     if settings.ddof == 0:
         reference, generated = _divided_by_n(reference), _divided_by_n(generated)
+    if settings.eps:
+        reference, generated = _padded(reference, settings.eps), _padded(generated, settings.eps)
     found = frechet_estimate(
         reference.statistics,
         generated.statistics,
@@ -71,6 +74,17 @@ def _divided_by_n(side: Side) -> Side:
     if features is not None and statistics.n <= statistics.dim:
         features = statistics.mean + np.sqrt(share) * (features - statistics.mean)
     return replace(side, statistics=replace(statistics, scatter=share * statistics.scatter), features=features)
+
+
+def _padded(side: Side, eps: float) -> Side:
+    """The side with eps added to the diagonal of its covariance, which then has full rank."""
+    statistics = side.statistics
+    diagonal = eps * np.eye(statistics.dim)
+    if not isinstance(statistics, FeatureStatistics):
+        return replace(side, statistics=replace(statistics, sigma=statistics.sigma + diagonal))
+    padded = replace(statistics, scatter=statistics.scatter + (statistics.n - 1) * diagonal)
+    # Features of no more samples than dimensions would stand for the covariance without it.
+    return replace(side, statistics=padded, features=side.features if statistics.n > statistics.dim else None)
 
 
 def _fd_infinity(
@@ -138,6 +152,13 @@ def _cmmd(*, reference: Side, generated: Side, training: Side | None = None, see
     return normal_estimate(found.biased, found.standard_error, details, lowest=0.0)
 
 
+def _jedi(*, reference: Side, generated: Side, training: Side | None = None, seed: int = 0) -> Estimate:
+    """The unbiased form; the published one stands in the details."""
+    found = jedi(features_of(reference, "reference"), features_of(generated, "generated"))
+    details = {"biased": found.biased, "form": "unbiased (U-statistic), times 100, kernel (x·y / D)²"}
+    return normal_estimate(found.unbiased, found.standard_error, details)
+
+
 def _mind(*, reference: Side, generated: Side, training: Side | None = None, seed: int = 0) -> Estimate:
     found = mind(features_of(reference, "reference"), features_of(generated, "generated"), seed=seed)
     details = {
@@ -199,6 +220,7 @@ ROWS = (
     Metric("fd_infinity", "Fréchet distance at infinite n", False, frozenset({"features"}), 4, _fd_infinity, _INFINITY),
     Metric("kid", "Kernel distance", False, frozenset({"features"}), 2, _kid, _KERNEL),
     Metric("cmmd", "CMMD", False, frozenset({"features"}), 2, _cmmd),
+    Metric("jedi", "Quadratic kernel distance", False, frozenset({"features"}), 2, _jedi),
     Metric("mind", "Sliced Wasserstein distance", False, frozenset({"features"}), 2, _mind),
     Metric("vendi", "Vendi score", True, frozenset({"features"}), 2, _vendi, alone=True),
     Metric(

@@ -87,6 +87,7 @@ def _document_of(run: RunRecord, arrays: dict[str, str]) -> dict[str, Any]:
             "metrics": list(recipe.metrics),
             "settings": {metric: dict(values) for metric, values in recipe.settings.items()},
             "seed": recipe.seed,
+            "clips": dict(recipe.clips),
         },
         "yardsticks": {
             role: {
@@ -230,6 +231,7 @@ def _run_of(document: Mapping[str, Any], arrays: Arrays) -> RunRecord:
             metrics=tuple(measured["metrics"]),
             settings=measured["settings"],
             seed=measured["seed"],
+            clips=measured["clips"],
         ),
         measures={name: _measure_of(name, one, arrays) for name, one in document["measures"].items()},
         statistics=statistics if isinstance(statistics, FeatureStatistics) else None,

@@ -41,11 +41,12 @@ class Measure:
 class Recipe:
     """How the samples were measured, so that a candidate can be measured alike."""
 
-    features: str = "gist"  # the extractor's name as it is asked for
+    features: str = ""  # the extractor's name as it is asked for; "": the default of what there is
     protocol: str = "paragone"
     metrics: tuple[str, ...] = ()
     settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     seed: int = 0
+    clips: Mapping[str, object] = field(default_factory=dict)  # options of clips that were given
 
 
 @dataclass(frozen=True, slots=True, eq=False)

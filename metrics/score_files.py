@@ -17,7 +17,7 @@ import numpy as np
 
 from paragone.data.errors import InputError, UsageError
 from paragone.data.records import fingerprint
-from paragone.metrics.captions import read_rows
+from paragone.data.table_files import rows_of
 from paragone.metrics.checks_columns import mean_column
 from paragone.metrics.run_items import Items
 from paragone.metrics.run_record import Measure
@@ -32,7 +32,7 @@ def read_scores(path: Path, items: Items, *, lower_is_better: Collection[str] = 
     if not path.is_file():
         raise InputError(f"{path}: no such file of scores")
     try:
-        rows = read_rows(path, path.read_text(encoding="utf-8-sig"))
+        rows = rows_of(path, path.read_text(encoding="utf-8-sig"), what="scores")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as UTF-8 text ({error})") from error
     if not rows:

@@ -8,6 +8,7 @@ Whatever differs from our own defaults stands in the signature. Every value was 
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, asdict, dataclass, field, fields, replace
 from types import UnionType
@@ -18,6 +19,7 @@ from paragone.metrics.estimates import Metric, Settings
 
 Draws = Literal["paragone", "torch-fidelity", "clean-fid", "torchmetrics", "dgm-eval", "stylegan3"]
 Splitting = Literal["paragone", "contiguous", "torch-fidelity", "torchmetrics", "dgm-eval"]
+TextRule = Literal["case", "spacing", "letters"]
 ClipVariant = Literal["hessel-2021", "torchmetrics"]
 Values = Mapping[str, Mapping[str, object]]  # metric → option → value
 
@@ -28,9 +30,12 @@ def _at_least(least: int, default: int | None) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class FrechetSettings(Settings):
-    """`ddof`: a covariance is scatter / (n - ddof), 0 or 1. Files that hold a covariance are taken as they are."""
+    """`ddof`: a covariance is scatter / (n - ddof), 0 or 1. Files that hold a covariance are taken as they are.
+    `eps` is added to the diagonal of both covariances.
+    """
 
     ddof: Literal[0, 1] = 1
+    eps: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,13 @@ class ClipScoreSettings(Settings):
     variant: ClipVariant = "hessel-2021"
 
 
+@dataclass(frozen=True, slots=True)
+class TextSettings(Settings):
+    """`rule`: what is done to both texts before they are compared (paragone.data.ocr)."""
+
+    rule: TextRule = "case"
+
+
 # Read from: torch-fidelity 0.4.0 (metric_kid.py, metric_isc.py, defaults.py), clean-fid 0.1.35 (fid.py), torchmetrics
 # 1.9.0 (image/kid.py, image/inception.py), dgm-eval 2025-03 (metrics/mmd.py, metrics/inception_score.py), stylegan3
 # (metrics/), guided-diffusion (evaluations/evaluator.py). All their kernels are (x·y / D + 1)³ and all their kernel
@@ -94,6 +106,11 @@ OF_TOOLS: dict[str, dict[str, dict[str, object]]] = {
         "inception_score": {"splitting": "contiguous"},
     },
     "adm": {"inception_score": {"splitting": "contiguous", "split_size": 5000}},
+    # Of clips: stylegan-v 3fecd69 and cd-fvd 0.1.1 divide raw moments by n; fastvideo.eval (2026) adds to np.cov's.
+    "styleganv": {"fd": {"ddof": 0}},
+    "cd-i3d": {"fd": {"ddof": 0}},
+    "cd-videomae": {"fd": {"ddof": 0}},
+    "fastvideo": {"fd": {"eps": 1e-6}},
 }
 
 
@@ -162,7 +179,7 @@ def told(settings: Settings | None) -> str:
 
 
 def _parsed(where: str, hint: Any, option: Field[Any], value: object) -> object:
-    """A value of the declared type: a whole number that is large enough, or one of the words."""
+    """A value of the declared type: a whole number that is large enough, a number, or one of the words."""
     if get_origin(hint) is UnionType:  # int | None: None is the default, and not to be set
         hint = next(one for one in get_args(hint) if one is not type(None))
     if get_origin(hint) is Literal:
@@ -170,6 +187,8 @@ def _parsed(where: str, hint: Any, option: Field[Any], value: object) -> object:
         if found is None or isinstance(value, bool):
             raise UsageError(f"{where}={value}: use {' or '.join(map(str, get_args(hint)))}")
         return found
+    if hint is float:
+        return _parsed_float(where, value)
     try:
         number = int(value) if isinstance(value, str) else value
     except ValueError:
@@ -177,4 +196,14 @@ def _parsed(where: str, hint: Any, option: Field[Any], value: object) -> object:
     least = option.metadata.get("least", 0)
     if not isinstance(number, int) or isinstance(number, bool) or number < least:
         raise UsageError(f"{where}={value}: a whole number of at least {least} is wanted")
+    return number
+
+
+def _parsed_float(where: str, value: object) -> float:
+    try:
+        number = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else math.nan
+    except ValueError:
+        number = math.nan
+    if not (math.isfinite(number) and number >= 0):
+        raise UsageError(f"{where}={value}: a number of at least 0 is wanted")
     return number

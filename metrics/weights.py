@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import http
 import http.client
-import os
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from filelock import FileLock
 from paragone.data.errors import InputError, MissingWeights, UsageError
 from paragone.data.files import file_digest
 from paragone.data.progress import Progress, silent
+from paragone.data.project import paragone_home as paragone_home
 
 BLOCK_BYTES = 1 << 20
 TIMEOUT_S = 60
@@ -103,12 +103,6 @@ class FoundWeights:
     known: bool
 
 
-def paragone_home() -> Path:
-    """`$PARAGONE_HOME`, or `~/.cache/paragone`: the one folder under which paragone caches anything."""
-    home = os.environ.get("PARAGONE_HOME")
-    return Path(home) if home else Path.home() / ".cache" / "paragone"
-
-
 def weights_folder() -> Path:
     """Where weights are looked for and fetched to."""
     return paragone_home() / "weights"
@@ -145,13 +139,15 @@ def find_weights(known: KnownWeights, explicit: Path | None = None) -> FoundWeig
     return FoundWeights(path, digest, digest == known.sha256)
 
 
-def named_weights(explicit: Path | None, *, extractor: str) -> FoundWeights:
+def named_weights(
+    explicit: Path | None, *, extractor: str, wanted: str = "a file of weights", instead: str = "gist"
+) -> FoundWeights:
     """The file at `explicit`, of a network whose files' digests are not recorded; raises `MissingWeights`."""
     if explicit is None or not explicit.is_file():
         found = "none is named" if explicit is None else f"no such file: {explicit}"
         raise MissingWeights(
-            f"the extractor {extractor} needs a file of weights, and {found}; name one with --weights FILE, or use "
-            "--features gist, which needs none"
+            f"the extractor {extractor} needs {wanted}, and {found}; name one with --weights FILE, or use "
+            f"--features {instead}, which needs none"
         )
     return FoundWeights(explicit, file_digest(explicit), known=False)
 

@@ -21,7 +21,7 @@ except PackageNotFoundError:  # an uninstalled checkout
 
 if TYPE_CHECKING:
     from paragone.arena import Store, build_leaderboard, fit_bradley_terry, fit_davidson, fit_elo
-    from paragone.data import Battle, GeneratorAdapter, Prompt, Sample, Vote, Winner, read_images
+    from paragone.data import Battle, GeneratorAdapter, Prompt, Sample, Vote, Winner, read_images, read_videos
     from paragone.judges import Judge, judge_battles
     from paragone.metrics.compute import compute_metrics
     from paragone.metrics.feature_statistics import FeatureStatistics
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "paragone.arena": ("Store", "build_leaderboard", "fit_bradley_terry", "fit_davidson", "fit_elo"),
-    "paragone.data": ("Battle", "GeneratorAdapter", "Prompt", "Sample", "Vote", "Winner", "read_images"),
+    "paragone.data": ("Battle", "GeneratorAdapter", "Prompt", "Sample", "Vote", "Winner", "read_images", "read_videos"),
     "paragone.judges": ("Judge", "judge_battles"),
     "paragone.metrics": (
         "FeatureStatistics",
@@ -67,6 +67,7 @@ __all__ = [
     "kernel_distance",
     "precision_recall",
     "read_images",
+    "read_videos",
 ]
 
 

@@ -19,7 +19,7 @@ COMMANDS = {
     "demo": ("paragone.cli.demo:demo", "Run the whole loop on real digits, offline: train, measure, judge, rank."),
     "metrics": (
         "paragone.cli.metrics:metrics",
-        "Compare generated images with a reference: FD, KID, precision, recall …",
+        "Compare generated images or clips with a reference: FD, KID, FVD, precision, recall …",
     ),
     "compare": (
         "paragone.cli.compare:compare",
@@ -33,6 +33,10 @@ COMMANDS = {
     "stats": ("paragone.cli.stats:stats", "Make, merge and show feature statistics files."),
     "rate": ("paragone.cli.rate:rate", "Turn a file of pairwise votes into ratings with intervals."),
     "leaderboard": ("paragone.cli.leaderboard:leaderboard", "Print the leaderboard of a project folder."),
+    "generate": (
+        "paragone.cli.generate:generate",
+        "Let generators answer prompts; samples and how every request ended go into a project.",
+    ),
     "judge": (
         "paragone.cli.judge:judge",
         "Let judges decide battles of a project folder, and audit a judge before its votes count.",
@@ -41,8 +45,19 @@ COMMANDS = {
         "paragone.cli.agreement:agreement",
         "Say how well people and judges agree, with each other and with themselves.",
     ),
+    "provenance": (
+        "paragone.cli.provenance:provenance",
+        "Say where pictures and clips come from, by their C2PA manifest, metadata and watermark.",
+    ),
+    "safety": (
+        "paragone.cli.safety:safety",
+        "Flag unsafe samples with a classifier, and count what models refuse.",
+    ),
     "serve": ("paragone.cli.serve:serve", "Open the web UI: battle, leaderboard, gallery."),
-    "import": ("paragone.cli.import_:import_", "Add an exported arena, or a file of votes, to an arena."),
+    "import": (
+        "paragone.cli.import_:import_",
+        "Add an exported arena, a file of votes, or a model's results of metrics, to an arena.",
+    ),
     "export": ("paragone.cli.export:export", "Write an arena to a new folder or zip, or its votes to a file."),
     "doctor": (
         "paragone.cli.doctor:doctor",

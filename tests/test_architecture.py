@@ -120,6 +120,7 @@ HEAVY = {"torch", "torchvision", "open_clip", "streamlit", "sklearn"}
         ("import paragone.judges", HEAVY),
         ("import paragone.arena", HEAVY),
         ("import paragone.arena.store, paragone.arena.leaderboard, paragone.arena.bradley_terry", HEAVY),
+        ("import paragone.arena.store, paragone.cli.judge_run, paragone.judges.mllm", HEAVY | {"pandas", "scipy"}),
         ("import paragone.arena.ui.main", {"torch", "torchvision", "open_clip", "sklearn"}),
         ("import paragone.integrations.pytest_plugin", HEAVY | {"numpy", "pandas", "sqlalchemy", "click", "scipy"}),
         ("import paragone.cli.check, paragone.cli.check_flow, paragone.cli.plan", HEAVY),

@@ -17,7 +17,7 @@ CONTRACT = {
     ],
     "paragone.arena": ["fit_elo", "fit_bradley_terry", "fit_davidson", "Store", "build_leaderboard"],
     "paragone.judges": ["Judge", "MLLMJudge", "judge_battles"],
-    "paragone.data": ["Prompt", "Sample", "Battle", "Vote", "Winner", "GeneratorAdapter", "read_images"],
+    "paragone.data": ["Prompt", "Sample", "Battle", "Vote", "Winner", "GeneratorAdapter", "read_images", "read_videos"],
 }
 
 

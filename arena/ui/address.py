@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from datetime import date
 from typing import TypeVar
 
 import streamlit as st
@@ -77,6 +78,29 @@ def search(place: DeltaGenerator, label: str, *, name: str, page: str, placehold
         width=width,
     )
     return text or ""
+
+
+def day(
+    place: DeltaGenerator, label: str, *, name: str, page: str, help: str | None = None, width: int = 170
+) -> str | None:
+    """A day that stands in the address as 2026-01-31; None where it names none."""
+    key = f"{page}-{name}"
+    given = st.query_params.get(name, "")
+    chosen = date.fromisoformat(given) if is_day(given) else None
+    if st.session_state.get(key, "") != chosen:
+        st.session_state[key] = chosen
+    picked: date | None = place.date_input(
+        label, None, key=key, on_change=_write, args=(key, name, ""), help=help, width=width
+    )
+    return None if picked is None else picked.isoformat()
+
+
+def is_day(text: str) -> bool:
+    """Whether this is a day as 2026-01-31."""
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 def page_of(items: Sequence[T], size: int, *, name: str, page: str, what: str) -> Sequence[T]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
+from decimal import Decimal, InvalidOperation
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -25,7 +26,7 @@ from paragone.arena.upload_sources import MANIFEST, Limits, Source, open_source
 from paragone.arena.uploads import Row, Upload, amount, check_upload, read_prompts, split_tags, store_upload
 from paragone.data.errors import InputError, ParagoneError
 from paragone.data.image_containers import natural_key
-from paragone.data.records import GeneratorCard, Price, PriceUnit, Prompt, Task
+from paragone.data.records import SPACES, GeneratorCard, Price, PriceUnit, Prompt, Task
 
 SECTIONS = ("Models", "Prices", "Prompts", "Samples", "Database")
 NEW = "a new model"
@@ -62,7 +63,7 @@ def _models(project: OpenProject) -> None:
         card = _draw_card(old, left, right)
         if st.form_submit_button("Save" if old else "Add", type="primary"):
             try:
-                checked = check_card(card)
+                checked = check_card(card())
                 if old is None and checked.name in cards:
                     raise InputError(f"there is a model {checked.name!r} already; choose it above to change its card")
                 project.store.add_generators([checked])
@@ -72,8 +73,8 @@ def _models(project: OpenProject) -> None:
                 _done(f"Model: {checked.name}")
 
 
-def _draw_card(old: GeneratorCard | None, left: DeltaGenerator, right: DeltaGenerator) -> GeneratorCard:
-    """The fields of a card, as they are and as they were typed."""
+def _draw_card(old: GeneratorCard | None, left: DeltaGenerator, right: DeltaGenerator) -> Callable[[], GeneratorCard]:
+    """The fields of a card as they are; what is given back reads what was typed, and raises `InputError`."""
     was = old or GeneratorCard("")
     words: dict[str, str] = {}
     fields = (
@@ -84,6 +85,8 @@ def _draw_card(old: GeneratorCard | None, left: DeltaGenerator, right: DeltaGene
         ("licence", left, was.licence, "as its owner calls it: Apache-2.0, proprietary"),
         ("released", right, was.released, "a day: 2026-01-31"),
         ("report_url", left, was.report_url, "https://…"),
+        ("text_encoder", right, was.text_encoder, "what reads the prompt: T5-XXL, CLIP ViT-L/14"),
+        ("parameters", left, str(was.parameters or ""), "how many: 12000000000 or 12e9"),
     )
     for name, side, value, hint in fields:
         label = name.replace("_url", "").replace("_", " ").capitalize()
@@ -92,8 +95,10 @@ def _draw_card(old: GeneratorCard | None, left: DeltaGenerator, right: DeltaGene
         words[name] = typed or ""
     at = list(KNOWN).index(was.open_weights)
     opened = right.selectbox("Open weights", list(KNOWN), at, format_func=KNOWN.__getitem__)
+    places = (None, *SPACES)
+    space = left.selectbox("Space", places, places.index(was.space), format_func=lambda word: word or "unknown")
     description = st.text_area("Description", was.description, max_chars=2000)
-    return GeneratorCard(
+    return lambda: GeneratorCard(
         name=words["name"].strip() if old is None else was.name,
         description=(description or "").strip(),
         family=words["family"].strip(),
@@ -104,7 +109,24 @@ def _draw_card(old: GeneratorCard | None, left: DeltaGenerator, right: DeltaGene
         usd_per_image=was.usd_per_image,
         version=words["version"].strip() or None,
         provider=words["provider"].strip() or None,
+        parameters=whole_number(words["parameters"], "parameters"),
+        space=space,
+        text_encoder=words["text_encoder"].strip() or None,
     )
+
+
+def whole_number(text: str, what: str) -> int | None:
+    """A number as 12000000000, 12e9 or 12 000 000 000; None for an empty text; raises `InputError`."""
+    plain = re.sub(r"[\s,_]", "", text)
+    if not plain:
+        return None
+    try:
+        number = Decimal(plain)
+    except InvalidOperation:
+        number = Decimal("NaN")
+    if not number.is_finite() or number != number.to_integral_value() or not 0 < number < 10**18:
+        raise InputError(f"{what} {text!r} is not a whole number above 0")
+    return int(number)
 
 
 def check_card(card: GeneratorCard) -> GeneratorCard:
@@ -163,7 +185,7 @@ def _prices(project: OpenProject) -> None:
 
 def _prompts(project: OpenProject) -> None:
     known = {prompt.id for prompt in project.store.prompts()}
-    st.caption(f"{len(known):,} prompts. Text, task and source of a prompt stay as they are; tags can be changed.")
+    st.caption(f"{len(known):,} prompts. Only the tags of a prompt can be changed.")
     with st.form("prompt", border=False):
         left, right = st.columns(2)
         name = left.text_input("Id", max_chars=NAME_LENGTH, help="short and lasting: votes and samples name it")
@@ -172,11 +194,16 @@ def _prompts(project: OpenProject) -> None:
         tags = left.text_input("Tags", help="with ; between them", max_chars=NAME_LENGTH)
         about = "the input picture's path, for editing and image-to-video"
         source = right.text_input("Source", help=about, max_chars=NAME_LENGTH)
+        about = "the path of a picture of which white may change, for editing"
+        mask = right.text_input("Mask", help=about, max_chars=NAME_LENGTH)
         if st.form_submit_button("Save", type="primary"):
-            name, text, source = ((typed or "").strip() for typed in (name, text, source))
-            _store_prompts(project, [Prompt(name, text, Task(task), split_tags(tags or ""), source or None)])
+            name, text, source, mask = ((typed or "").strip() for typed in (name, text, source, mask))
+            asked = Prompt(name, text, Task(task), split_tags(tags or ""), source or None, mask or None)
+            _store_prompts(project, [asked])
     st.subheader("Many at once", anchor=False)
-    st.caption("A CSV in UTF-8 with the columns id and text; where wanted task, tags (with ; between them), source.")
+    st.caption(
+        "A CSV in UTF-8 with the columns id and text; where wanted task, tags (with ; between them), source, mask."
+    )
     table = st.file_uploader("Table of prompts", type="csv", max_upload_size=UPLOAD_MB, key="prompt-table")
     if table is not None and st.button("Store these prompts", type="primary"):
         try:

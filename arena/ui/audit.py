@@ -20,7 +20,7 @@ from paragone.arena.leaderboard import PRIOR_SD
 from paragone.arena.snapshots import check_snapshots, take_snapshot
 from paragone.arena.store import Store
 from paragone.arena.store_audit import STATES, VoteFilter
-from paragone.arena.ui import address
+from paragone.arena.ui import address, origin
 from paragone.arena.ui.access import require_admin
 from paragone.arena.ui.board import INK
 from paragone.arena.ui.reading import OpenProject
@@ -33,7 +33,7 @@ from paragone.data.records import VoterKind
 PAGE = 50  # votes
 MOST = 10_000  # votes that one decision is about
 ANY = "any"
-SECTIONS = ("Votes", "Checks", "Exclusions", "Influence", "Record")
+SECTIONS = ("Votes", "Checks", "Exclusions", "Influence", "Record", "Origin and safety")
 ACTIONS = {
     EventKind.EXCLUDE: "Exclude",
     EventKind.RESTORE: "Restore",
@@ -60,9 +60,15 @@ def show(project: OpenProject) -> None:
     if (told := st.session_state.pop("audit-told", None)) is not None:
         st.success(told, icon=":material/check:")
     section = address.segments("Show", SECTIONS, name="show", page="audit")
-    {"Votes": _votes, "Checks": _checks, "Exclusions": _exclusions, "Influence": _influence, "Record": _record}[
-        section
-    ](project, actor)
+    draw = {
+        "Votes": _votes,
+        "Checks": _checks,
+        "Exclusions": _exclusions,
+        "Influence": _influence,
+        "Record": _record,
+        "Origin and safety": origin.draw,
+    }
+    draw[section](project, actor)
 
 
 def _votes(project: OpenProject, actor: str) -> None:

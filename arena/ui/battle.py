@@ -26,7 +26,7 @@ from paragone.arena.ui.media import media_url
 from paragone.arena.ui.reading import OpenProject
 from paragone.arena.ui.reveal import ENOUGH_VOTES, reveal
 from paragone.data.errors import InputError, VoteRefused
-from paragone.data.records import Winner
+from paragone.data.records import Task, Winner
 
 FASTEST_MS = 400  # an answer quicker than this was not meant for these pictures: it is not taken
 UNDO_S = 60.0
@@ -88,16 +88,24 @@ def _what_to_show(project: OpenProject, round_: Round, voter: str, winner: Winne
     return Shown(
         battle=issued.battle.id,
         turn=round_.turn,
-        question="Which answers the prompt better?" if winner is None else "The prompt was",
+        question=_question(issued.prompt.task, revealed=winner is not None),
         prompt=issued.prompt.text,
         media=(media_url(issued.token, "a"), media_url(issued.token, "b")),
         source=media_url(issued.token, "s") if issued.prompt.source else None,
+        mask=media_url(issued.token, "m") if issued.prompt.source and issued.prompt.mask else None,
         same_size=(a.width, a.height) == (b.width, b.height),
         dwell_ms=FASTEST_MS,
         notice=round_.notice,
+        veiled=bool(project.store.flagged((a.id, b.id))),
         reveal=revealed,
         next=None if following is None else (media_url(following.token, "a"), media_url(following.token, "b")),
     )
+
+
+def _question(task: Task, *, revealed: bool) -> str:
+    if task is Task.IMAGE_EDITING:
+        return "The instruction was" if revealed else "Which does what was asked, and nothing else?"
+    return "The prompt was" if revealed else "Which answers the prompt better?"
 
 
 def _act(project: OpenProject, round_: Round, voter: str) -> None:

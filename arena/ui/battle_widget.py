@@ -57,9 +57,11 @@ class Shown:
     prompt: str
     media: tuple[str, str]  # addresses
     source: str | None
+    mask: str | None  # the edge of what may change in the source
     same_size: bool
     dwell_ms: int
     notice: str
+    veiled: bool = False  # both sides are blurred until the voter asks to see them
     reveal: Reveal | None = None
     next: tuple[str, ...] | None = None  # addresses to fetch ahead
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,7 +16,6 @@ from paragone.arena.leaderboard import Leaderboard, is_missing, leaderboard_csv,
 from paragone.arena.ui.filters import METHOD_LABELS, Filters, draw_filters
 from paragone.arena.ui.reading import OpenProject
 from paragone.data.errors import ParagoneError
-from paragone.data.records import GeneratorCard
 
 WHOSE = {
     "human": "people",
@@ -29,12 +29,19 @@ INK = "#6f6ee8"  # of marks: legible on light and on dark
 FEW_VOTES = 30  # of a model: a rating from fewer is preliminary
 DRAWN_MODELS = 40  # at most, in the chart; the table has them all
 TABLE_ROWS = 20  # of a table that is as high as its rows
-CARD_FACTS = ("provider", "version", "released")
+REPORT = re.compile(r"https?://[^\s<>\"']{1,500}")
 PRICES = {
     "usd_per_image": "USD per image",
     "usd_per_megapixel": "USD per megapixel",
     "usd_per_second": "USD per second",
 }
+PAID = {
+    "usd_paid": "USD paid",
+    "usd_per_delivered": "USD per delivered",
+    "usd_per_accepted": "USD per accepted",
+    "usd_paid_per_megapixel": "USD paid per megapixel",
+}
+REQUESTS = {"n_requests": "requests", "n_refused": "refused", "n_filtered": "filtered", "n_failed": "failed"}
 
 
 def show(project: OpenProject) -> None:
@@ -55,15 +62,16 @@ def show(project: OpenProject) -> None:
     else:
         if len(seen) < len(board.frame):
             st.caption(f"{len(seen)} of {len(board.frame)} models; ranks are those among all.")
-        _draw_table(board, seen, {card.name: card for card in project.generators()})
+        show_refusals(board)
+        _draw_table(board, seen)
     _draw_downloads(project, filters)
     show_notes(board)
 
 
-def open_board(project: OpenProject, filters: Filters) -> Leaderboard | None:
+def open_board(project: OpenProject, filters: Filters, *, day: str | None = None) -> Leaderboard | None:
     """The board that the filters ask for; what hinders it is said on the page, and gives None."""
     try:
-        return project.board(filters.board_voters, method=filters.method, tag=filters.tag, task=filters.task)
+        return project.board(filters.board_voters, method=filters.method, tag=filters.tag, task=filters.task, day=day)
     except ParagoneError as error:
         st.warning("These votes give no ratings.", icon=":material/help:")
         st.text(str(error))
@@ -80,6 +88,13 @@ def describe(board: Leaderboard) -> str:
     preliminary = f" {few} of {len(board.frame)} models have fewer than {FEW_VOTES} votes: preliminary." if few else ""
     of = "".join(f", on prompts of the {kind} {name!r}" for kind, name in board.category.items())
     return f"{n:,} vote{'s' * (n != 1)} of {WHOSE[board.voters]}{of}. {method} ratings{intervals}.{preliminary}"
+
+
+def show_refusals(board: Leaderboard) -> None:
+    """Say where models differ in what they decline: a board is of what was delivered."""
+    if board.refusals:
+        st.warning("Models differ in what they decline, which moves ratings.", icon=":material/block:")
+        st.text(board.refusals)
 
 
 def show_notes(board: Leaderboard) -> None:
@@ -148,8 +163,7 @@ def interval_chart(frame: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
     return alt.layer(rule, point).properties(height=alt.Step(ROW_PX if len(rated) <= TABLE_ROWS else 20))
 
 
-def _draw_table(board: Leaderboard, seen: pd.DataFrame, cards: dict[str, GeneratorCard]) -> None:
-    known = [cards.get(model, GeneratorCard(model)) for model in seen["model"]]
+def _draw_table(board: Leaderboard, seen: pd.DataFrame) -> None:
     groups = dict(zip(board.frame["model"], tied_groups(board.frame), strict=True))
     intervals = seen["rating_lower"].notna().any()
     table = pd.DataFrame(
@@ -170,10 +184,19 @@ def _draw_table(board: Leaderboard, seen: pd.DataFrame, cards: dict[str, Generat
         table = table.drop(columns=["± 95 %", "95 % interval", "tied"])
     if not (table["standing"] != "").any():
         table = table.drop(columns="standing")
-    frame = seen.copy()
-    for name in CARD_FACTS:
-        frame[name] = [getattr(card, name) or None for card in known]
-    extra = [*board.measures.frame.columns, "licence", "open_weights", *PRICES, "latency_s", *CARD_FACTS]
+    frame = seen.assign(
+        parameters=seen["parameters"].astype("Float64") / 1e9,
+        report_url=pd.array([_report(url) for url in seen["report_url"]], dtype="str"),
+        delivered=100 * seen["delivered"],
+        delivered_range=pd.array([_percent(row) for row in seen.to_dict("records")], dtype="str"),
+    )
+    about = ("licence", "open_weights", "provider", "version", "family", "space", "text_encoder", "parameters")
+    extra = [
+        *board.measures.frame.columns,
+        *("n_requests", "delivered", "delivered_range", "n_refused", "n_filtered", "n_failed"),
+        *(*PRICES, *PAID, "latency_s", "latency_p95_s"),
+        *(*about, "released", "report_url"),
+    ]
     st.dataframe(
         table.join(frame[[name for name in extra if name in frame]].dropna(axis="columns", how="all")),
         hide_index=True,
@@ -187,6 +210,15 @@ def _draw_table(board: Leaderboard, seen: pd.DataFrame, cards: dict[str, Generat
 def _interval(row: Mapping[Any, Any]) -> str | None:
     lower, upper = row["rating_lower"], row["rating_upper"]
     return None if is_missing(lower) else f"{lower:.0f} – {upper:.0f}"
+
+
+def _report(url: object) -> str | None:
+    return url if isinstance(url, str) and REPORT.fullmatch(url) else None
+
+
+def _percent(row: Mapping[Any, Any]) -> str | None:
+    lower, upper = row["delivered_lower"], row["delivered_upper"]
+    return None if is_missing(lower) else f"{100 * lower:.0f} – {100 * upper:.0f}"
 
 
 def _columns(measures: list[str]) -> dict[str, ColumnConfig]:
@@ -203,11 +235,15 @@ def _columns(measures: list[str]) -> dict[str, ColumnConfig]:
         "standing": text(help=f"preliminary: fewer than {FEW_VOTES} votes"),
         "licence": text(),
         "open_weights": st.column_config.CheckboxColumn("open weights"),
-        "latency_s": number("latency, s", format="%.2f", help="median over the stored samples"),
-        "provider": text(),
-        "version": text(),
-        "released": text(),
-        **{name: number(label, format="%.4f") for name, label in PRICES.items()},
+        "latency_s": number("latency, s", format="%.2f", help="median over what was delivered"),
+        "latency_p95_s": number("p95, s", format="%.2f", help="one in twenty took longer"),
+        "text_encoder": text("text encoder"),
+        "parameters": number("parameters, 10⁹", format="%.3g"),
+        "report_url": st.column_config.LinkColumn("report", display_text="report"),
+        "delivered": number("delivered %", format="%.0f", help="of its requests, a prompt with a seed being one"),
+        "delivered_range": text("95 %", help="Wilson's interval of the share delivered"),
+        **{name: number(label, format="%d") for name, label in REQUESTS.items()},
+        **{name: number(label, format="%.4f") for name, label in (PRICES | PAID).items()},
     }
 
 

@@ -15,10 +15,12 @@ from scipy.special import ndtr
 
 from paragone.arena.explanation import votes_to_separate
 from paragone.arena.intervals import NORMAL_QUANTILE
+from paragone.arena.leaderboard import COUNTS, is_missing
 from paragone.arena.pairs import wilson
 from paragone.arena.ratings import Ratings
 from paragone.arena.stopping import SequentialTest, e_process, scores_against
-from paragone.arena.ui.board import INK, open_board
+from paragone.arena.ui import veil
+from paragone.arena.ui.board import INK, PAID, PRICES, REQUESTS, open_board, show_refusals
 from paragone.arena.ui.filters import draw_filters, voters_of
 from paragone.arena.ui.pictures import contact_sheet, read_sample_picture, to_png
 from paragone.arena.ui.reading import OpenProject
@@ -30,6 +32,25 @@ PAIRS = 6  # of samples, at a time
 TILE_PX = 340  # of a pair
 EVIDENCE_POINTS = 400  # of the chart
 ALPHA = 0.05
+FACTS = {  # columns of the board, and what they are called
+    "provider": "provider",
+    "version": "version",
+    "released": "released",
+    "open_weights": "open weights",
+    "licence": "licence",
+    "family": "family",
+    "space": "space",
+    "text_encoder": "text encoder",
+    "parameters": "parameters",
+    "report_url": "report",
+    **REQUESTS,
+    "delivered": "delivered",
+    **PRICES,
+    **PAID,
+    "latency_s": "latency, s (median)",
+    "latency_p95_s": "latency, s (p95)",
+}
+WHOLE = (*COUNTS, "parameters")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,6 +109,8 @@ def show(project: OpenProject) -> None:
     if len(record.votes):
         _draw_evidence(record, a, b)
         _draw_record(record, project.prompts())
+    show_refusals(board)
+    _draw_cards(board.frame, a, b)
     _draw_samples(project, a, b)
 
 
@@ -231,6 +254,37 @@ def _draw_scores(table: pd.DataFrame) -> None:
     )
 
 
+def _draw_cards(frame: pd.DataFrame, a: str, b: str) -> None:
+    """What is known of the two besides their votes."""
+    rows = [row for row in (facts(frame, name) for name in FACTS) if row is not None]
+    if rows:
+        st.subheader("What is known of them", anchor=False)
+        st.dataframe(
+            pd.DataFrame([{"": label, "first": one[a], "second": one[b]} for label, one in rows]),
+            hide_index=True,
+            placeholder="unknown",
+        )
+
+
+def facts(frame: pd.DataFrame, name: str) -> tuple[str, dict[str, str | None]] | None:
+    """A column of the board in words, with its label; None where it says nothing of any model."""
+    values = dict(zip(frame["model"], frame[name], strict=True))
+    if all(is_missing(value) for value in values.values()):
+        return None
+    return FACTS[name], {model: None if is_missing(v) else _in_words(name, v) for model, v in values.items()}
+
+
+def _in_words(name: str, value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    number = float(value)  # type: ignore[arg-type]  # columns of a board are words, truths and numbers
+    if name == "delivered":
+        return f"{100 * number:.1f} %"
+    return f"{number:,.0f}" if name in WHOLE else f"{number:.4g}"
+
+
 def _draw_samples(project: OpenProject, a: str, b: str) -> None:
     st.subheader("What they made", anchor=False)
     prompts = project.prompts()
@@ -258,10 +312,12 @@ def _draw_samples(project: OpenProject, a: str, b: str) -> None:
 
 
 def _draw_pair(project: OpenProject, one: Sample, other: Sample) -> None:
+    behind = veil.hidden(project, (one, other))
     try:
-        st.image(_pair(str(project.folder), one, other), alt=f"Both models, seed {one.seed}", width="stretch")
+        st.image(_pair(str(project.folder), one, other, behind), alt=f"Both models, seed {one.seed}", width="stretch")
     except UnreadableImage:  # which names files of the server
         st.text("These pictures cannot be shown.")
+    veil.draw_button(behind, key=f"compare-{one.id}-{other.id}")
     st.caption(f"seed {one.seed}")
 
 
@@ -275,6 +331,7 @@ def _seed_label(pairs: list[tuple[Sample, Sample]], page: int) -> str:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _pair(folder: str, one: Sample, other: Sample) -> bytes:
-    pictures = [read_sample_picture(Path(folder), sample) for sample in (one, other)]
+def _pair(folder: str, one: Sample, other: Sample, behind: frozenset[str]) -> bytes:
+    read = ((sample, read_sample_picture(Path(folder), sample)) for sample in (one, other))
+    pictures = [veil.veiled(picture) if sample.id in behind else picture for sample, picture in read]
     return to_png(contact_sheet(pictures, columns=2))

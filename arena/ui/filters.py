@@ -8,17 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from datetime import date
 from typing import cast
 
 import pandas as pd
 import streamlit as st
 
 from paragone.arena.leaderboard import METHODS, Voters
+from paragone.arena.ui.address import is_day
 from paragone.arena.ui.reading import OpenProject
 
 LABELS: dict[str, str] = {"human": "People", "judge": "Judges", "joint": "Joint", "all": "Both, mixed"}
 METHOD_LABELS = {"bradley-terry": "Bradley-Terry", "davidson": "Davidson", "elo": "Elo"}
 EVERYTHING = "all votes"
+WORDS = ("licence", "family", "space")  # facts of a card that are chosen from a list
+ROWS = ("q", "open", "licence", "votes")  # filters that say which rows are seen …
+CARD_ROWS = ("family", "space", "since", "size")  # … and those that are needed less often
 MOST_VOTES = 10**9
 SEARCH_LENGTH = 200  # characters
 SHOWN_LENGTH = 60  # of a bad value, in its note
@@ -33,6 +38,10 @@ class Filters:
     category: str = ""  # "tag:…", "task:…", or "" for all votes
     open: bool = False
     licence: str = ""
+    family: str = ""
+    space: str = ""
+    since: str = ""  # ISO 8601: released on that day or later
+    size: int = 0  # at most so many millions of parameters; 0 for any
     votes: int = 0
     q: str = ""
 
@@ -60,11 +69,16 @@ class Filters:
         keep = frame["n_votes"] >= self.votes
         if self.open:
             keep &= frame["open_weights"].fillna(False).astype(bool)
-        if self.licence:
-            keep &= (frame["licence"] == self.licence).fillna(False).astype(bool)
+        for name in WORDS:
+            if wanted := getattr(self, name):
+                keep &= (frame[name] == wanted).fillna(False).astype(bool)
+        if self.since:
+            keep &= (frame["released"] >= self.since).fillna(False).astype(bool)
+        if self.size:
+            keep &= (frame["parameters"] <= self.size * 10**6).fillna(False).astype(bool)
         if self.q:
-            wanted = self.q.casefold()
-            keep &= pd.Series([wanted in str(model).casefold() for model in frame["model"]], frame.index, dtype=bool)
+            part = self.q.casefold()
+            keep &= pd.Series([part in str(model).casefold() for model in frame["model"]], frame.index, dtype=bool)
         return frame[keep].reset_index(drop=True)
 
 
@@ -75,6 +89,15 @@ class Choices:
     voters: tuple[str, ...]  # the default first
     categories: tuple[str, ...]
     licences: tuple[str, ...]
+    families: tuple[str, ...] = ()
+    spaces: tuple[str, ...] = ()
+    dated: bool = False  # whether any model has a day of release
+    sized: bool = False  # whether any has a number of parameters
+
+    @property
+    def of_cards(self) -> bool:
+        """Whether cards say anything that `CARD_ROWS` could choose by."""
+        return bool(self.families or self.spaces or self.dated or self.sized)
 
     @classmethod
     def of(cls, project: OpenProject, *, joint: bool = True) -> Choices:
@@ -84,8 +107,12 @@ class Choices:
         voters = (*kinds, *mixed) if len(kinds) > 1 else tuple(kinds)
         of = project.categories()
         categories = [*(f"task:{task}" for task in of.tasks if len(of.tasks) > 1), *(f"tag:{tag}" for tag in of.tags)]
-        licences = sorted({card.licence for card in project.generators() if card.licence})
-        return cls(voters, tuple(categories), tuple(licences))
+        cards = project.generators()
+        licences, families, spaces = (
+            tuple(sorted({str(word) for card in cards if (word := getattr(card, name))})) for name in WORDS
+        )
+        dated, sized = any(card.released for card in cards), any(card.parameters for card in cards)
+        return cls(voters, tuple(categories), licences, families, spaces, dated, sized)
 
 
 def read_filters(query: Mapping[str, str], choices: Choices) -> tuple[Filters, list[str]]:
@@ -96,6 +123,8 @@ def read_filters(query: Mapping[str, str], choices: Choices) -> tuple[Filters, l
         "method": METHODS,
         "category": choices.categories,
         "licence": choices.licences,
+        "family": choices.families,
+        "space": choices.spaces,
         "open": ("1",),
     }
     for name, values in allowed.items():
@@ -105,11 +134,17 @@ def read_filters(query: Mapping[str, str], choices: Choices) -> tuple[Filters, l
             found = found.but(name, given == "1" if name == "open" else given)
         else:
             notes.append(_note(name, given))
-    if (given := query.get("votes")) is not None:
-        if given.isascii() and given.isdigit() and len(given) < 10:
-            found = replace(found, votes=int(given))
+    for name in ("votes", "size"):
+        if (given := query.get(name)) is not None:
+            if given.isascii() and given.isdigit() and len(given) < 10:
+                found = found.but(name, int(given))
+            else:
+                notes.append(_note(name, given))
+    if (given := query.get("since")) is not None:
+        if is_day(given):
+            found = replace(found, since=given)
         else:
-            notes.append(_note("votes", given))
+            notes.append(_note("since", given))
     found = replace(found, q=query.get("q", "")[:SEARCH_LENGTH])
     if found.voters == "joint" and found.method != "bradley-terry":
         notes.append("A joint board has Bradley-Terry ratings only.")
@@ -140,7 +175,8 @@ def draw_filters(project: OpenProject, *, page: str, only: Sequence[str] = (), j
     def changed(name: str) -> None:
         value = st.session_state[f"{page}-{name}"]
         now, _ = read_filters(st.query_params, choices)
-        now = now.but(name, "" if value == EVERYTHING else value)
+        value = value.isoformat() if isinstance(value, date) else value
+        now = now.but(name, "" if value in (EVERYTHING, None) else value)
         for key, text in ((f.name, write_filters(now, choices).get(f.name)) for f in fields(Filters)):
             if text is not None:
                 st.query_params[key] = text
@@ -149,12 +185,18 @@ def draw_filters(project: OpenProject, *, page: str, only: Sequence[str] = (), j
 
     for name in drawn:
         key, value = f"{page}-{name}", getattr(filters, name) or _empty(name)
+        if name == "since":
+            value = date.fromisoformat(filters.since) if filters.since else None
         if st.session_state.get(key) != value:
             st.session_state[key] = value
     with st.container(horizontal=True, vertical_alignment="bottom", key=f"filters-{page}"):
         _draw_votes(choices, filters, page, drawn, changed)
-    if rows := [name for name in ("q", "open", "licence", "votes") if name in drawn]:
+    if rows := [name for name in ROWS if name in drawn]:
         with st.container(horizontal=True, vertical_alignment="bottom", key=f"rows-{page}"):
+            _draw_rows(choices, page, rows, changed)
+    if (rows := [name for name in CARD_ROWS if name in drawn]) and choices.of_cards:
+        used = any(getattr(filters, name) for name in rows)
+        with st.expander("More filters", expanded=used), st.container(horizontal=True, vertical_alignment="bottom"):
             _draw_rows(choices, page, rows, changed)
     for note in notes:
         st.text(note)
@@ -163,8 +205,8 @@ def draw_filters(project: OpenProject, *, page: str, only: Sequence[str] = (), j
 
 def _empty(name: str) -> str | int | bool:
     """What a widget holds when its filter is off."""
-    empty: dict[str, str | int | bool] = {"category": EVERYTHING, "licence": EVERYTHING, "votes": 0, "open": False}
-    return empty.get(name, "")
+    empty: dict[str, str | int | bool] = {"category": EVERYTHING, "votes": 0, "size": 0, "open": False}
+    return empty.get(name, EVERYTHING if name in WORDS else "")
 
 
 def _draw_votes(
@@ -225,15 +267,32 @@ def _draw_rows(choices: Choices, page: str, rows: Sequence[str], changed: Callab
             width=170,
             max_chars=SEARCH_LENGTH,
         )
-    if "licence" in rows and choices.licences:
-        st.selectbox(
-            "Licence",
-            (EVERYTHING, *choices.licences),
-            format_func=lambda licence: "any" if licence == EVERYTHING else licence,
-            key=f"{page}-licence",
+    for name, words in zip(WORDS, (choices.licences, choices.families, choices.spaces), strict=True):
+        if name in rows and words:
+            st.selectbox(
+                name.capitalize(),
+                (EVERYTHING, *words),
+                format_func=lambda word: "any" if word == EVERYTHING else word,
+                key=f"{page}-{name}",
+                on_change=changed,
+                args=(name,),
+                width=170,
+            )
+    if "since" in rows and choices.dated:
+        st.date_input(
+            "Released since", None, key=f"{page}-since", on_change=changed, args=("since",), width=170, max_value=None
+        )
+    if "size" in rows and choices.sized:
+        st.number_input(
+            "Millions of parameters, at most",
+            min_value=0,
+            max_value=MOST_VOTES - 1,
+            step=1000,
+            key=f"{page}-size",
             on_change=changed,
-            args=("licence",),
+            args=("size",),
             width=170,
+            help="0 for any. A model whose size is not known is not small.",
         )
     if "votes" in rows:
         st.number_input(

@@ -1,6 +1,7 @@
 """The gallery: one prompt, and what every model made of it, seed by seed. The prompt stands in the address.
 
-Pictures are read for the models and seeds that are in view only, reduced to the size of their tile, and kept.
+Pictures are read for the models and seeds that are in view only, reduced to the size of their tile, and kept. Clips
+play in step, with what was measured of their frames under them.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
-from paragone.arena.ui import address
+from paragone.arena.ui import address, veil
+from paragone.arena.ui.clip_wall import draw_clips, is_clip
+from paragone.arena.ui.origin import origin_table
 from paragone.arena.ui.pictures import Pixels, contact_sheet, read_sample_picture, to_png
 from paragone.arena.ui.reading import OpenProject
 from paragone.data.errors import UnreadableImage
+from paragone.data.provenance import ABSENCE
 from paragone.data.records import Prompt, Sample
 
 SHEET_COLUMNS = 4
@@ -49,6 +53,9 @@ def show(project: OpenProject) -> None:
     by_model: dict[str, dict[int, Sample]] = defaultdict(dict)
     for sample in samples:
         by_model[sample.model][sample.seed] = sample
+    if any(is_clip(project.folder, sample) for sample in samples):
+        _show_clips(project, by_model, seeds)
+        return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         shown = _choose_seeds(seeds)
         size = max(FEWEST_TILES, IN_VIEW // len(shown))
@@ -56,7 +63,24 @@ def show(project: OpenProject) -> None:
     with st.container(horizontal=True, key="gallery"):
         for number, model in enumerate(models):
             with st.container(key=f"tile-{number}", width=TILE_PX, gap="xxsmall"):
-                _draw_tile(project.folder, model, [by_model[model].get(seed) for seed in shown])
+                _draw_tile(project, model, [by_model[model].get(seed) for seed in shown])
+    _draw_origin(project, samples)
+
+
+def _show_clips(project: OpenProject, by_model: dict[str, dict[int, Sample]], seeds: list[int]) -> None:
+    """The clips of one seed, in step."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        seed = int(
+            address.select(st.container(), "Seed", tuple(map(str, seeds)), name="seed", page="gallery", width=120)
+        )
+        there = sorted(model for model, made in by_model.items() if seed in made)
+        models = address.page_of(there, FEWEST_TILES, name="models", page="gallery", what="models")
+    clips = [by_model[model][seed] for model in models]
+    moving = [sample for sample in clips if is_clip(project.folder, sample)]
+    draw_clips(project, moving, key="gallery-clips")
+    for sample in clips:
+        if sample not in moving:
+            st.text(f"{sample.model}: a still picture, or its file is missing")
 
 
 def _choose_prompt(prompts: list[Prompt]) -> Prompt | None:
@@ -93,12 +117,23 @@ def _choose_seeds(seeds: list[int]) -> list[int]:
     return labels[chosen]
 
 
-def _draw_tile(folder: Path, model: str, samples: list[Sample | None]) -> None:
+def _draw_tile(project: OpenProject, model: str, samples: list[Sample | None]) -> None:
+    behind = veil.hidden(project, (sample for sample in samples if sample is not None))
     try:
-        st.image(_sheet(str(folder), tuple(samples)), alt=f"Samples of {model}", width="stretch")
+        st.image(_sheet(str(project.folder), tuple(samples), behind), alt=f"Samples of {model}", width="stretch")
     except UnreadableImage as error:
         st.text(str(error))
+    veil.draw_button(behind, key=f"gallery-{model}")
     st.text(model)
+
+
+def _draw_origin(project: OpenProject, samples: list[Sample]) -> None:
+    """What the files in view say of their origin, where they were looked at."""
+    found = project.store.provenance(sample.sha256 for sample in samples)
+    if found:
+        with st.expander("What these files say of their origin", icon=":material/fingerprint:"):
+            st.dataframe(origin_table(samples, found), hide_index=True)
+            st.caption(ABSENCE)
 
 
 def _label(text: str) -> str:
@@ -106,12 +141,15 @@ def _label(text: str) -> str:
 
 
 @st.cache_data(max_entries=512, show_spinner=False)
-def _sheet(folder: str, samples: tuple[Sample | None, ...]) -> bytes:
+def _sheet(folder: str, samples: tuple[Sample | None, ...], behind: frozenset[str]) -> bytes:
     columns = min(SHEET_COLUMNS, len(samples))
-    pictures = [
-        None if sample is None else _reduced(read_sample_picture(Path(folder), sample), SHEET_PX // columns)
-        for sample in samples
-    ]
+    pictures: list[Pixels | None] = []
+    for sample in samples:
+        if sample is None:
+            pictures.append(None)
+            continue
+        picture = _reduced(read_sample_picture(Path(folder), sample), SHEET_PX // columns)
+        pictures.append(veil.veiled(picture) if sample.id in behind else picture)
     return to_png(contact_sheet(pictures, columns=columns))
 
 

@@ -15,14 +15,18 @@ from paragone.arena.correlation import RankCorrelation, kendall, spearman
 from paragone.arena.leaderboard import Leaderboard
 from paragone.arena.ui import address
 from paragone.arena.ui.board import INK, MODEL_PX, show_notes
+from paragone.arena.ui.clip_wall import draw_clips, has_frames, is_clip
 from paragone.arena.ui.filters import METHOD_LABELS, draw_filters
 from paragone.arena.ui.reading import OpenProject
+from paragone.data.records import Sample, Task
 
 LABEL = "#85858f"  # legible on light and on dark
 LABEL_PX = 132  # room for names at the right of the plot
 LINE_PX = 15  # from one name to the next
 LEAST_PX = 300  # of the plot's height
 AXES_PX = 80  # of the chart's height, below the plot
+OF_CLIPS = frozenset({"warp_error", "motion", "jerk", "brightness_flicker", "frozen_frames", "scene_cuts", "looped"})
+MOST_CLIPS = 8
 NAMED = 40  # models with a name in the plot: the best rated, the others are points that tell theirs when pointed at
 
 
@@ -45,11 +49,32 @@ def show(project: OpenProject) -> None:
         st.info("No votes yet, so there are no ratings to compare with.", icon=":material/how_to_vote:")
     else:
         _draw_against_ratings(board, metric, rows)
+    if metric in OF_CLIPS and has_frames(project.folder):
+        st.subheader("The clips, frame by frame", anchor=False)
+        _draw_clips(project)
     st.subheader("Does a metric order models as the votes do?", anchor=False)
     _draw_correlations(results, board)
     st.subheader("All measurements", anchor=False)
     _draw_table(results)
     show_notes(board)
+
+
+def _draw_clips(project: OpenProject) -> None:
+    """Every model's clip for one prompt, with what was measured of its frames."""
+    prompts = project.prompts()
+    videos = [prompt for prompt in prompts if prompt.task in (Task.TEXT_TO_VIDEO, Task.IMAGE_TO_VIDEO)] or prompts
+    words = {prompt.id: prompt.text for prompt in videos}
+    chosen = address.select(
+        st.container(), "Prompt", tuple(words), name="prompt", page="measures", format_func=lambda name: words[name]
+    )
+    first: dict[str, Sample] = {}
+    for sample in project.samples(chosen):
+        if is_clip(project.folder, sample):
+            first.setdefault(sample.model, sample)
+    if first:
+        draw_clips(project, list(first.values())[:MOST_CLIPS], key="measures-clips")
+    else:
+        st.text("No clips of this prompt.")
 
 
 def _choose_protocol(rows: pd.DataFrame, place: st.delta_generator.DeltaGenerator) -> str:

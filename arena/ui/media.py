@@ -1,8 +1,11 @@
-"""The pictures and clips of a battle: `/arena/m/TOKEN/a`, `/b`, and `/s` for the input of an editing task.
+"""The pictures and clips of a battle: `/arena/m/TOKEN/a`, `/b`; of an editing task also `/s`, its input, and `/m`.
 
 The address is the battle's token, so it means nothing to anybody else and nothing later: only the voter to whom the
 battle was issued gets an answer, for a day. What is sent is a rendition (`renditions`, `video_renditions`), never a
-model's own file. Clips are also sent in parts, which browsers ask for when somebody jumps (RFC 9110, 14).
+model's own file; `/m` is the edge of the task's mask. Clips are also sent in parts, which browsers ask for when
+somebody jumps (RFC 9110, 14).
+
+The clips of the gallery, where names are shown, are at `/arena/clips/SAMPLE`.
 """
 
 from __future__ import annotations
@@ -13,24 +16,25 @@ import re
 import time
 from pathlib import Path
 from typing import Literal, get_args
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from paragone.arena.store_issued import issued_battle
+from paragone.arena.store_issued import issued_battle, stored_sample
 from paragone.arena.store_votes import IssuedBattle
 from paragone.arena.ui.identity import voter_of
 from paragone.arena.ui.limits import LIMITER, retry_after
 from paragone.arena.ui.middleware import COOKIE_KEY, NETWORK_KEY
 from paragone.arena.ui.pictures import MovingPicture
 from paragone.arena.ui.reading import OpenProject, open_project
-from paragone.arena.ui.renditions import Pair, Renditions, render_source
+from paragone.arena.ui.renditions import Pair, Renditions, render_outline, render_source
 from paragone.arena.ui.video_renditions import ClipRenditions
 from paragone.data.errors import ParagoneError, UnreadableImage
 from paragone.data.records import Sample
 
-Side = Literal["a", "b", "s"]
+Side = Literal["a", "b", "s", "m"]
 LIFETIME_S = 24 * 3600  # of a battle's pictures, from when it was issued
 REREAD_S = 600  # a battle that was looked up is looked up again after this long
 NO_STORE = {"Cache-Control": "private, no-store"}
@@ -78,6 +82,33 @@ def send_media(request: Request) -> Response:
         return _plain(503, "The project cannot be read. The server's log says more.")
 
 
+def clip_url(sample: str) -> str:
+    """Where the clip of a sample (its id) is."""
+    return f"/arena/clips/{quote(sample, safe='')}"
+
+
+def send_clip(request: Request) -> Response:
+    """A sample's clip, for whoever looks at the gallery; 404 for still pictures."""
+    voter = voter_of(request.scope.get(COOKIE_KEY)) or ""
+    wait = LIMITER.wait_s("media", voter=voter, network=request.scope.get(NETWORK_KEY, ""))
+    if wait:
+        return _plain(429, "Too many clips in a short time.", {"Retry-After": retry_after(wait)})
+    try:
+        project = open_project()
+        sample = None if project is None else stored_sample(project.store, request.path_params["sample"])
+        if project is None or sample is None:
+            return _plain(404, "Not Found")
+        return send_part(request, _CLIPS.alone(project.folder, sample), MP4)
+    except LookupError:
+        return _plain(404, "Not Found")
+    except UnreadableImage as error:
+        log.error("clip: %s", error)
+        return _plain(500, "This clip cannot be read. The server's log says more.")
+    except ParagoneError as error:
+        log.error("no clip could be sent: %s", error)
+        return _plain(503, "The project cannot be read. The server's log says more.")
+
+
 def _content(project: OpenProject, issued: IssuedBattle, side: Side) -> tuple[bytes, str]:
     """What is sent, and its media type."""
     if side == "s":
@@ -87,6 +118,10 @@ def _content(project: OpenProject, issued: IssuedBattle, side: Side) -> tuple[by
             return render_source(project.folder, issued.prompt.source), PNG
         except MovingPicture:
             return _CLIPS.source(project.folder, issued.prompt.source), MP4
+    if side == "m":
+        if issued.prompt.mask is None:
+            raise LookupError(side)
+        return render_outline(project.folder, issued.prompt.mask), PNG
     pair, kind = _pair(project.folder, issued.sample_a, issued.sample_b)
     return (pair.a if side == "a" else pair.b), kind
 
@@ -132,4 +167,7 @@ def _plain(status: int, text: str, headers: dict[str, str] | None = None) -> Res
     return PlainTextResponse(text, status, NO_STORE | (headers or {}))
 
 
-ROUTES = [Route("/arena/m/{token}/{side}", send_media, methods=["GET"])]
+ROUTES = [
+    Route("/arena/m/{token}/{side}", send_media, methods=["GET"]),
+    Route("/arena/clips/{sample}", send_clip, methods=["GET"]),
+]

@@ -1,22 +1,33 @@
-"""The Pareto page: ratings against what a picture costs, in dollars or in seconds."""
+"""The Pareto page: ratings against what a picture costs on a day, in dollars or in seconds, and how prices moved."""
 
 from __future__ import annotations
 
 import streamlit as st
 
+from paragone.arena.costs import today
 from paragone.arena.plots_pareto import frontier, pareto_plot
-from paragone.arena.ui.address import segments
-from paragone.arena.ui.board import PRICES, open_board
+from paragone.arena.plots_prices import price_plot, price_steps
+from paragone.arena.ui.address import day, segments
+from paragone.arena.ui.board import PAID, PRICES, open_board
 from paragone.arena.ui.filters import draw_filters
 from paragone.arena.ui.reading import OpenProject, dark_page
+from paragone.data.records import PriceUnit
 
-COSTS = {**PRICES, "latency_s": "latency, seconds"}
+COSTS = {
+    **PRICES,
+    **{name: PAID[name] for name in ("usd_per_delivered", "usd_per_accepted", "usd_paid_per_megapixel")},
+    "latency_s": "latency, seconds",
+}
 
 
 def show(project: OpenProject) -> None:
     """Draw the page."""
     filters = draw_filters(project, page="pareto", only=("voters", "method", "category", "open"))
-    board = open_board(project, filters)
+    on, choose = None, st.container(horizontal=True, vertical_alignment="bottom")
+    if project.prices():
+        about = "List prices as they were on a day; today, without one."
+        on = day(choose, "Prices on", name="on", page="pareto", help=about)
+    board = open_board(project, filters, day=on)
     if board is None:
         return
     frame = filters.rows(board.frame)
@@ -27,7 +38,8 @@ def show(project: OpenProject) -> None:
             icon=":material/payments:",
         )
         return
-    cost = segments("Against", known, name="cost", page="pareto", format_func=COSTS.__getitem__)
+    with choose:
+        cost = segments("Against", known, name="cost", page="pareto", format_func=COSTS.__getitem__)
     points = frame[["model", "rating", "rating_lower", "rating_upper", "n_votes"]].assign(cost=frame[cost])
     points = points[points["rating"].notna() & (points["cost"] > 0)].reset_index(drop=True)
     if points.empty:
@@ -54,6 +66,21 @@ def show(project: OpenProject) -> None:
             },
         )
     _draw_missing([str(model) for model in frame["model"] if model not in set(points["model"])], COSTS[cost])
+    if cost in PRICES:
+        _draw_prices(project, cost, {str(model) for model in frame["model"]}, on)
+
+
+def _draw_prices(project: OpenProject, cost: str, models: set[str], on: str | None) -> None:
+    """How a list price moved, where any did."""
+    unit = PriceUnit(cost.removeprefix("usd_per_"))
+    prices = [price for price in project.prices() if price.unit is unit and price.model in models]
+    if len({price.model for price in prices}) == len(prices):
+        return
+    st.subheader("Prices over time", anchor=False)
+    steps = price_steps(prices, until=max(on or today(), today()))
+    st.altair_chart(
+        price_plot(steps, y_title=COSTS[cost], day=on, dark=dark_page()), width="stretch", theme=None, alt="Prices"
+    )
 
 
 def _draw_missing(models: list[str], cost: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
+from paragone.arena.costs import today
 from paragone.arena.leaderboard import (
     Categories,
     Leaderboard,
@@ -22,7 +23,7 @@ from paragone.arena.store_engine import database_target
 from paragone.arena.store_pairs import pair_votes
 from paragone.arena.ui import DATABASE_VARIABLE, DEFAULT_FOLDER, FOLDER_VARIABLE
 from paragone.data.project import Project
-from paragone.data.records import GeneratorCard, Prompt, Sample, VoterKind
+from paragone.data.records import GeneratorCard, Price, Prompt, Sample, VoterKind
 
 CATEGORIES_S = 30  # a new tag may wait so long for its place in a menu: to look for one takes a pass over the votes
 
@@ -46,9 +47,10 @@ class OpenProject:
         method: str = "bradley-terry",
         tag: str | None = None,
         task: str | None = None,
+        day: str | None = None,
     ) -> Leaderboard:
-        """The board of these votes: of all, or of those on prompts with a tag or of a task."""
-        return _board(self.store, self.key, self.store.data_version(), voters, method, tag, task)
+        """The board of these votes: of all, or of those on prompts with a tag or of a task; prices are of a day."""
+        return _board(self.store, self.key, self.store.data_version(), voters, method, tag, task, day or today())
 
     def categories(self) -> Categories:
         """The tasks and tags of prompts with votes, as they were less than `CATEGORIES_S` ago."""
@@ -65,6 +67,10 @@ class OpenProject:
     def generators(self) -> list[GeneratorCard]:
         """All models' cards."""
         return _generators(self.store, self.key, self.store.data_version())
+
+    def prices(self) -> list[Price]:
+        """All prices, with the days from which they hold."""
+        return _prices(self.store, self.key, self.store.data_version())
 
     def metric_results(self) -> pd.DataFrame:
         """All measurements."""
@@ -112,9 +118,9 @@ def _open(folder: str, url: str, inode: int) -> OpenProject:
 
 @st.cache_resource(max_entries=32, show_spinner="Rating the models")
 def _board(
-    _store: Store, key: str, version: int, voters: Voters, method: str, tag: str | None, task: str | None
+    _store: Store, key: str, version: int, voters: Voters, method: str, tag: str | None, task: str | None, day: str
 ) -> Leaderboard:
-    return store_leaderboard(_store, voters=voters, method=method, tag=tag, task=task, elo_interval=False)
+    return store_leaderboard(_store, voters=voters, method=method, tag=tag, task=task, day=day, elo_interval=False)
 
 
 @st.cache_resource(max_entries=4, ttl=CATEGORIES_S, show_spinner=False)
@@ -135,6 +141,11 @@ def _pair_counts(_store: Store, key: str, version: int, voters: Voters) -> pd.Da
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _generators(_store: Store, key: str, version: int) -> list[GeneratorCard]:
     return _store.generators()
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _prices(_store: Store, key: str, version: int) -> list[Price]:
+    return _store.prices()
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)

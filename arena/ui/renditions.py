@@ -7,6 +7,7 @@ to the first byte does not depend on which side, or which model, was seen before
 
 from __future__ import annotations
 
+import io
 import struct
 import threading
 import zlib
@@ -15,12 +16,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image, ImageChops, ImageFilter
 
 from paragone.arena.ui.pictures import Pixels, read_picture, read_sample_picture, same_box
 from paragone.data.errors import UnreadableImage
 from paragone.data.records import Sample
 
 SIZE_STEP = 64 * 1024  # bytes: lengths are multiples of it
+WHITE = 128  # luminance from which on a mask lets the picture change
 LARGEST_PX = 4096  # on the longer side; more is reduced
 KEPT_BYTES = 128 * 2**20
 MOST_SHAPES = 100_000
@@ -47,6 +50,23 @@ def render_source(folder: Path, source: str) -> bytes:
     """The input picture of an editing task; raises `UnreadableImage`, also for a path that leads out of the project."""
     path = source_path(folder, source)
     return plain_png(same_box([read_picture(path)], small_px=1, large_px=LARGEST_PX)[0])
+
+
+def render_outline(folder: Path, mask: str) -> bytes:
+    """The edge of an editing task's mask as a transparent PNG of the mask's size; raises `UnreadableImage`.
+
+    White with a dark rim, so that it is seen on everything.
+    """
+    picture = Image.fromarray(same_box([read_picture(source_path(folder, mask))], small_px=1, large_px=LARGEST_PX)[0])
+    free = picture.convert("L").point(lambda level: 255 if level >= WHITE else 0)
+    thin = max(1, round(max(picture.size) / 400))
+    line, rim = (free.filter(ImageFilter.MaxFilter(2 * reach + 1)) for reach in (thin, 2 * thin))
+    outline = Image.new("RGBA", picture.size)
+    outline.paste((20, 20, 24, 255), mask=ImageChops.subtract(rim, free))
+    outline.paste((255, 255, 255, 255), mask=ImageChops.subtract(line, free))
+    buffer = io.BytesIO()
+    outline.save(buffer, format="PNG")
+    return buffer.getvalue()
 
 
 def source_path(folder: Path, source: str) -> Path:

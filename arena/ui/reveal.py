@@ -14,7 +14,7 @@ from paragone.arena.own_votes import VoterRecord
 from paragone.arena.running import VoteEffect
 from paragone.arena.store import IssuedBattle, Store
 from paragone.arena.ui.battle_widget import Reveal, Side
-from paragone.arena.ui.provenance import original_provenance
+from paragone.arena.ui.provenance import Entry, original_provenance
 from paragone.data.records import GeneratorCard, Sample, Winner
 
 SCORE_OF_A = {Winner.MODEL_A: 1.0, Winner.MODEL_B: 0.0, Winner.TIE: 0.5, Winner.BOTH_BAD: 0.5}
@@ -46,8 +46,16 @@ def reveal(
     before = after = (None, None) if effect is None else (0.0, 0.0)
     if effect is not None:
         before, after = (effect.before_a, effect.before_b), (effect.after_a, effect.after_b)
+    found = store.provenance(sample.sha256 for sample in samples)
     sides = [
-        _side(folder, sample, cards.get(sample.model), won=won[n], before=before[n], after=after[n])
+        _side(
+            original_provenance(folder, sample, found.get(sample.sha256)),
+            sample,
+            cards.get(sample.model),
+            won=won[n],
+            before=before[n],
+            after=after[n],
+        )
         for n, sample in enumerate(samples)
     ]
     surprise = None if effect is None else abs(SCORE_OF_A[winner] - effect.expected_a)
@@ -101,7 +109,13 @@ def yours(record: VoterRecord) -> str:
 
 
 def _side(
-    folder: Path, sample: Sample, card: GeneratorCard | None, *, won: bool, before: float | None, after: float | None
+    made: tuple[Entry, ...],
+    sample: Sample,
+    card: GeneratorCard | None,
+    *,
+    won: bool,
+    before: float | None,
+    after: float | None,
 ) -> Side:
     return Side(
         model=sample.model,
@@ -110,7 +124,7 @@ def _side(
         before=None if before is None else f"{before:.1f}",
         after=None if after is None else f"{after:.1f}",
         delta=None if before is None or after is None else _signed(after - before),
-        made=original_provenance(folder, sample),
+        made=made,
     )
 
 

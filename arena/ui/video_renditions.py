@@ -325,6 +325,13 @@ class ClipRenditions:
         box = shared_box([self._clip(file).shape for file in files])
         return Pair(*(self._side(folder, file, box) for file in files))
 
+    def alone(self, folder: Path, sample: Sample) -> bytes:
+        """One clip by itself; raises `LookupError` for a still picture, `UnreadableImage`."""
+        file = _file(folder, sample)
+        if not self._moves(file):
+            raise LookupError(sample.id)
+        return self._side(folder, file, shared_box([self._clip(file).shape]))
+
     def source(self, folder: Path, source: str) -> bytes:
         """The clip that a task gives to be edited, inside the project folder; raises `UnreadableImage`."""
         path = source_path(folder, source)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,44 @@ class FeatureExtractor(Protocol):
 
     def __call__(self, batch: Tensor, /) -> tuple[Tensor, Tensor | None]:
         """Prepared images [N, C, h, w] → features [N, D] and, with `has_logits`, logits [N, K]."""
+        ...
+
+
+class FrameCount(NamedTuple):
+    """How many frames a network takes: from `least` to `most` (None: any number), in multiples of `step`."""
+
+    least: int = 1
+    most: int | None = None
+    step: int = 1
+
+
+class ClipExtractor(Protocol):
+    """Clip → vector: a `FeatureExtractor` of [T, H, W, 3] → [C, T, h, w], which says so and how many frames it takes.
+
+    `samples` is "clips"; an extractor without that attribute is of pictures. With `one_at_a_time`, which may be
+    missing, its clips are never batched, so that they may differ in size.
+    """
+
+    name: str
+    protocol: str
+    resize: str
+    fingerprint: str
+    dim: int
+    has_logits: bool
+    warnings: tuple[str, ...]
+    samples: Literal["clips"]
+    frames: FrameCount
+
+    def prepare(self, frames: NDArray[np.uint8], /) -> Tensor:
+        """RGB uint8 [T, H, W, 3] → float32 [C, T, h, w]."""
+        ...
+
+    def to(self, device: torch.device, /) -> None:
+        """Move whatever has weights to `device`."""
+        ...
+
+    def __call__(self, batch: Tensor, /) -> tuple[Tensor, Tensor | None]:
+        """Prepared clips [N, C, T, h, w] → features [N, D] and, with `has_logits`, logits [N, K]."""
         ...
 
 

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from paragone.data.errors import InputError
 
+NESTED = ("state_dict", "model", "module")  # under which checkpoints keep their weights
+
 
 def read_state(path: Path, *, expected: str) -> dict[str, Tensor]:
-    """The state dict in a .safetensors file or in what `torch.save` wrote, also when it lies under `state_dict`.
+    """The state dict in a .safetensors file or in what `torch.save` wrote, also when it lies under a name of `NESTED`.
 
     Raises `InputError` that names the file and `expected` when it is damaged or something else.
     """
@@ -27,8 +29,8 @@ def read_state(path: Path, *, expected: str) -> dict[str, Tensor]:
                 state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the reader of a damaged file raises nearly anything
         raise _refused(path, expected, error) from error
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
+    if isinstance(state, dict):
+        state = next((state[name] for name in NESTED if isinstance(state.get(name), dict)), state)
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(f"{path}: not {expected} (it holds no table of tensors)")
     return state

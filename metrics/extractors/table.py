@@ -56,5 +56,9 @@ EXTRACTORS = ExtractorRegistry(
         "dinov2": "paragone.metrics.extractors.dinov2:load",
         "clip": "paragone.metrics.extractors.clip:load",
         "digits": "paragone.metrics.extractors.digits:load",
+        "gist3d": "paragone.metrics.extractors.gist3d:load",
+        "i3d": "paragone.metrics.extractors.i3d:load",
+        "videomae": "paragone.metrics.extractors.videomae:load",
+        "vjepa": "paragone.metrics.extractors.vjepa:load",
     },
 )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from paragone.cli.clip_options import ClipOptions, clip_options
 from paragone.cli.extraction import feature_cache, reading_options
 from paragone.data.errors import UsageError
 
@@ -109,9 +110,14 @@ MAX_AGE_DAYS = 90
     metavar="FILE",
     help="Categories of prompts (.csv or .jsonl with prompt_id and categories), to say where a worsening lies.",
 )
-@click.option("--features", metavar="NAME", help="The feature extractor; by default the baseline's (gist at first).")
+@click.option(
+    "--features",
+    metavar="NAME",
+    help="The feature extractor; by default the baseline's (at first gist, or of clips gist3d).",
+)
 @click.option("--protocol", metavar="NAME", help="How pictures are prepared; by default the baseline's.")
 @reading_options
+@clip_options
 @click.option("--cache", type=click.Path(path_type=Path), metavar="DIR", help="Keep features in this folder.")
 @click.option("--no-cache", is_flag=True, help="Keep no features. By default they go to $PARAGONE_HOME/features.")
 @click.option("--alpha", type=click.FloatRange(0, 0.5, min_open=True, max_open=True), help="Error rate; 0.05 at first.")
@@ -167,6 +173,7 @@ def check(
     batch_size: int,
     workers: int,
     on_error: Literal["raise", "skip"],
+    clips: ClipOptions,
     cache: Path | None,
     no_cache: bool,
     alpha: float | None,
@@ -205,10 +212,11 @@ def check(
         "--metric": metric_names,
         "--set": set_options,
         "--keep-features": keep_features,
+        "options of clips": clips.given(),
     }
     for option, value in only_bless.items():
         if value and not bless:
-            raise UsageError(f"{option} belongs to the baseline, so it goes with --bless")
+            raise UsageError(f"{option}: what belongs to the baseline goes with --bless")
     targets = _Targets(json_target, junit, markdown, html, baseline_images, model_card, _wants_github(github))
     request = check_flow.Request(
         baseline=baseline,
@@ -232,6 +240,7 @@ def check(
         votes=votes,
         vote_names=vote_names or None,
         slices=slices,
+        clips=clips.given(),
         alpha=alpha,
         power=power,
         strict=strict,

@@ -14,9 +14,10 @@ from paragone.data.progress import Progress
 from paragone.metrics.checks_measure import READING, Reading
 
 if TYPE_CHECKING:
-    from paragone.data.generators.base import GeneratorAdapter
+    from paragone.cli.check_generate import Opened
     from paragone.metrics.checks import Finding, Gate
     from paragone.metrics.checks_runs import RunCheck
+    from paragone.metrics.inputs import ClipReading
     from paragone.metrics.run_record import Recipe, RunRecord
 
 
@@ -45,6 +46,7 @@ class Request:
     votes: Path | None = None
     vote_names: tuple[str, str] | None = None
     slices: Path | None = None
+    clips: Mapping[str, object] = field(default_factory=dict)
     alpha: float | None = None
     power: float | None = None
     strict: bool = False
@@ -71,11 +73,12 @@ def bless(request: Request, *, progress: Progress) -> tuple[RunRecord, list[str]
     source: Any = request.candidates[0] if request.candidates else None
     name = request.name
     if request.generator is not None:
-        adapter, texts = _generator_and_texts(request, texts)
+        opened, texts = _generator_and_texts(request, texts)
         seeds = sorted({seed for look in looks for seed in look}) or request.seeds or (before.seeds if before else ())
         if not seeds:
             raise UsageError("which seeds? Name them with --seeds 0-99 (or --look, once for each look)")
-        source, name = _answered(request, adapter, texts, seeds, progress), request.name or adapter.name
+        source = _answered(request, recipe, opened, texts, seeds, progress)
+        name = request.name or opened.adapter.name
     run = measure_run(
         source,
         recipe,
@@ -88,6 +91,7 @@ def bless(request: Request, *, progress: Progress) -> tuple[RunRecord, list[str]
         model=name,
         prompt_texts=texts,
         keep_features=request.keep_features,
+        clips=_clip_reading(recipe),
         reading=request.reading,
         progress=progress,
     )
@@ -122,7 +126,14 @@ def _recipe(request: Request, before: RunRecord | None) -> Recipe:
         metrics=metrics,
         settings=known.settings if request.settings is None else request.settings,
         seed=known.seed,
+        clips=request.clips or known.clips,
     )
+
+
+def _clip_reading(recipe: Recipe) -> ClipReading:
+    from paragone.cli.clip_options import ClipOptions
+
+    return ClipOptions.of(recipe.clips).reading(recipe.seed)
 
 
 def _check_looks(looks: Sequence[Sequence[int]], run: RunRecord) -> None:
@@ -181,8 +192,10 @@ def check(request: Request, *, progress: Progress) -> tuple[CheckReport, str]:
     outcomes = []
     for source in request.candidates or ("",):
         try:
-            found = _one(source, request, baseline, gates, share=max(1, len(request.candidates)), progress=progress)
-            outcomes.append(Outcome(found.model, source or _samples_folder(request), found))
+            found, where = _one(
+                source, request, baseline, gates, share=max(1, len(request.candidates)), progress=progress
+            )
+            outcomes.append(Outcome(found.model, source or where, found))
         except ParagoneError as error:
             problem = problem_of(error)
             if problem is None:
@@ -196,12 +209,6 @@ def check(request: Request, *, progress: Progress) -> tuple[CheckReport, str]:
     return report, Path(reference.origin).name if reference is not None else "no reference"
 
 
-def _samples_folder(request: Request) -> str:
-    from paragone.cli.check_generate import open_generator
-
-    return str(request.samples / open_generator(str(request.generator)).name)
-
-
 def _is_record(source: str) -> bool:
     from paragone.metrics.run_files import is_run_record
 
@@ -210,14 +217,15 @@ def _is_record(source: str) -> bool:
 
 def _one(
     source: str, request: Request, baseline: RunRecord, gates: Sequence[Gate], *, share: int, progress: Progress
-) -> RunCheck:
+) -> tuple[RunCheck, str]:
+    """The check of one candidate, and where its pictures are."""
     alpha, power = (request.alpha or baseline.alpha) / share, request.power or baseline.power
     if request.generator is not None:
-        found = _generated(request, baseline, gates, alpha=alpha, power=power, progress=progress)
+        found, source = _generated(request, baseline, gates, alpha=alpha, power=power, progress=progress)
     else:
         candidate = _measured(source, request, baseline, baseline.prompt_texts, request.name, progress)
         found = _decided(request, baseline, candidate, gates, alpha=alpha, power=power)
-    return _with_arena(found, request, alpha=alpha, power=power)
+    return _with_arena(found, request, alpha=alpha, power=power), source
 
 
 def _measured(
@@ -237,6 +245,7 @@ def _measured(
         lower_is_better=request.lower_is_better,
         model=name,
         prompt_texts=texts,
+        clips=_clip_reading(recipe),
         reading=request.reading,
         progress=progress,
     )
@@ -278,9 +287,9 @@ def _generated(
     alpha: float,
     power: float,
     progress: Progress,
-) -> RunCheck:
+) -> tuple[RunCheck, str]:
     """Look by look where --extend allows more than one; a gate that was decided at a look stays decided."""
-    adapter, texts = _generator_and_texts(request, baseline.prompt_texts)
+    opened, texts = _generator_and_texts(request, baseline.prompt_texts)
     if not baseline.seeds:
         raise UsageError("the baseline's samples have no manifest, so there are no seeds to repeat; name GENERATED")
     looks = baseline.looks or (baseline.seeds,)
@@ -293,18 +302,18 @@ def _generated(
     decided: dict[str, Finding] = {}
     for number in range(len(looks)):
         seeds = sorted(seed for look in looks[: number + 1] for seed in look)
-        pictures = _answered(request, adapter, texts, seeds, progress)
-        candidate = _measured(pictures, request, baseline, texts, request.name or adapter.name, progress)
+        pictures = _answered(request, baseline.recipe, opened, texts, seeds, progress)
+        candidate = _measured(pictures, request, baseline, texts, request.name or opened.adapter.name, progress)
         found = _decided(request, baseline, candidate, gates, alpha=alpha, power=power, shares=shares, look=number + 1)
         findings = tuple(decided.get(one.metric, one) for one in found.findings)
         decided |= {one.metric: one for one in findings if one.verdict != "inconclusive"}
         found = replace(found, findings=findings)
         if found.verdict != "inconclusive":
             break
-    return found
+    return found, str(pictures.origin)
 
 
-def _generator_and_texts(request: Request, known: Mapping[str, str]) -> tuple[GeneratorAdapter, Mapping[str, str]]:
+def _generator_and_texts(request: Request, known: Mapping[str, str]) -> tuple[Opened, Mapping[str, str]]:
     from paragone.cli.check_generate import open_generator, prompts_of
 
     assert request.generator is not None
@@ -313,11 +322,18 @@ def _generator_and_texts(request: Request, known: Mapping[str, str]) -> tuple[Ge
 
 
 def _answered(
-    request: Request, adapter: GeneratorAdapter, texts: Mapping[str, str], seeds: Sequence[int], progress: Progress
+    request: Request,
+    recipe: Recipe,
+    opened: Opened,
+    texts: Mapping[str, str],
+    seeds: Sequence[int],
+    progress: Progress,
 ) -> Any:
     from paragone.cli.check_generate import generate, prompts_of
+    from paragone.cli.generate_run import folder_name
 
-    return generate(adapter, prompts_of(None, texts), seeds, request.samples / adapter.name, progress=progress)
+    folder, clips = request.samples / folder_name(opened.adapter.name), _clip_reading(recipe)
+    return generate(opened, prompts_of(None, texts), seeds, folder, clips=clips, progress=progress)
 
 
 def _age_days(created: str) -> float:
@@ -372,11 +388,11 @@ def _categories(path: Path | None, baseline: RunRecord) -> dict[str, dict[str, s
     """By column of the file, the category of each prompt."""
     if path is None:
         return {}
-    from paragone.metrics.captions import read_rows
+    from paragone.data.table_files import rows_of
 
     if not path.is_file():
         raise UsageError(f"{path}: no such file of slices")
-    rows = read_rows(path, path.read_text(encoding="utf-8-sig"))
+    rows = rows_of(path, path.read_text(encoding="utf-8-sig"), what="slices")
     if not rows or "prompt_id" not in rows[0][1]:
         raise UsageError(f"{path}: its rows need prompt_id and one column or more of categories")
     names = [name for name in rows[0][1] if name not in ("prompt_id", "prompt")]

@@ -9,78 +9,76 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from paragone.data.errors import InfrastructureError, ParagoneError, PluginError, UsageError
+from paragone.data.errors import InfrastructureError, ParagoneError, UsageError
 from paragone.data.generators.base import GeneratorAdapter
+from paragone.data.generators.described import Described, read_described
 from paragone.data.generators.runner import ManifestEntry, requests_for, write_samples
-from paragone.data.images import ImageSource, read_images
+from paragone.data.generators.table import description_of, load_generator
+from paragone.data.images import ImageSource
 from paragone.data.progress import Progress
-from paragone.data.records import Prompt, Status, fingerprint
+from paragone.data.prompts import read_prompts
+from paragone.data.records import Prompt, Status, Task, fingerprint
+from paragone.metrics.inputs import ClipReading, open_samples
 
 FAILURES = 0.05  # share of requests that may end in an error before a run counts as failed
 
 
-def open_generator(target: str) -> GeneratorAdapter:
-    """The adapter called `target`, or the object, or what the class or function returns, at `module:attribute`."""
-    from paragone.data.generators.table import GENERATORS
+class Opened(NamedTuple):
+    """An adapter, and the fingerprint of what its samples depend on."""
 
-    found: Any = GENERATORS.load(target)
-    if isinstance(found, type) or not hasattr(found, "generate"):
-        try:
-            found = found()
-        except Exception as error:
-            raise PluginError(f"generator {target!r}: calling it failed: {type(error).__name__}: {error}") from error
-    if not isinstance(found, GeneratorAdapter):
-        raise PluginError(f"generator {target!r}: {type(found).__name__} lacks name, task or generate(requests)")
-    return found
+    adapter: GeneratorAdapter
+    recipe: str
+
+
+def open_generator(name: str) -> Opened:
+    """The generator that the `paragone.toml` here calls `name`, or an adapter of that name, or a `module:attribute`."""
+    described = read_described(Path("paragone.toml")).get(name) or Described(name.rpartition(":")[2], name)
+    adapter = load_generator(
+        described.adapter,
+        name=described.name,
+        task=described.task or Task.TEXT_TO_IMAGE,
+        settings=described.settings,
+        base=described.base,
+    )
+    made_by = description_of(adapter, described.adapter, described.settings)
+    if ":" in described.adapter and "weights" not in made_by:
+        # Code without a name for its weights: nothing says that samples on disk are still this generator's.
+        made_by["run"] = secrets.token_hex(16)
+    return Opened(adapter, fingerprint(made_by))
 
 
 def prompts_of(path: Path | None, texts: Mapping[str, str]) -> tuple[Prompt, ...]:
-    """The prompts in a .csv or .jsonl file (`prompt_id`, `prompt`) or .txt file (one a line), or the baseline's."""
-    if path is None:
-        if not texts:
-            raise UsageError("the baseline does not hold its prompts' texts; name their file with --prompts")
-        return tuple(Prompt(name, text) for name, text in texts.items())
-    from paragone.metrics.captions import read_rows
-
-    if not path.is_file():
-        raise UsageError(f"{path}: no such file of prompts")
-    text = path.read_text(encoding="utf-8-sig")
-    if path.suffix.lower() == ".txt":
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        found = [(f"prompt-{number:05d}", line) for number, line in enumerate(lines)]
-    else:
-        found = [(str(row.get("prompt_id", "")), str(row.get("prompt", ""))) for _, row in read_rows(path, text)]
-    if not found or not all(name and words for name, words in found):
-        raise UsageError(f"{path}: every row needs prompt_id and prompt")
-    if len({name for name, _ in found}) < len(found):
-        raise UsageError(f"{path}: a prompt_id occurs twice")
-    return tuple(Prompt(name, words) for name, words in found)
+    """The prompts in a file (paragone.data.prompts), or the baseline's own."""
+    if path is not None:
+        return tuple(read_prompts(path))
+    if not texts:
+        raise UsageError("the baseline does not hold its prompts' texts; name their file with --prompts")
+    return tuple(Prompt(name, text) for name, text in texts.items())
 
 
 def generate(
-    adapter: GeneratorAdapter,
+    opened: Opened,
     prompts: Sequence[Prompt],
     seeds: Sequence[int],
     folder: Path,
     *,
+    clips: ClipReading,
     progress: Progress,
 ) -> ImageSource:
     """The adapter's pictures for every prompt and seed; raises `InfrastructureError` when it does not deliver."""
-    weights = getattr(adapter, "fingerprint", None)
-    # Without a name for its weights nothing says that samples on disk are still this generator's.
-    recipe = fingerprint([adapter.name, weights if isinstance(weights, str) else secrets.token_hex(16)])
+    adapter = opened.adapter
     requests = requests_for(prompts, seeds=seeds)
     try:
-        entries = write_samples(adapter, requests, folder, recipe=recipe, progress=progress)
+        entries = write_samples(adapter, requests, folder, recipe=opened.recipe, progress=progress)
     except Exception as error:
         known = isinstance(error, ParagoneError)
         told = str(error) if known else f"{type(error).__name__}: {error}"
         raise InfrastructureError(f"generator {adapter.name!r} failed: {told}") from error
     _refuse_failures(adapter.name, entries)
     wanted = {entry.file for entry in entries if entry.file is not None}
-    pictures = read_images(folder)
+    pictures = open_samples(folder, on_error="raise", clips=clips)
     return pictures.part([index for index, name in enumerate(pictures.names) if name in wanted])
 
 

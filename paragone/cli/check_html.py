@@ -129,7 +129,7 @@ def _gallery(found: Finding, items: Iterable[WorstItem], mine: _Pictures, beside
     }
 
 
-DISTANCES = ("fd", "fid", "kid", "vendi")
+DISTANCES = ("fd", "fid", "fvd", "kid", "kvd", "vendi")
 
 
 class _Pictures:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from paragone.cli.clip_options import ClipOptions, clip_options
 from paragone.cli.extraction import extraction_options, feature_cache
 from paragone.data.errors import UsageError
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     help="A metric of two sets to compare; repeat it for more. Without it: those of `paragone metrics`.",
 )
 @extraction_options
+@clip_options
 @click.option("--cache", type=click.Path(path_type=Path), metavar="DIR", help="Keep features in this folder.")
 @click.option("--no-cache", is_flag=True, help="Keep no features. By default they go to $PARAGONE_HOME/features.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random subsets, splits and halves.")
@@ -35,13 +37,14 @@ def compare(
     b: str,
     reference: str | None,
     metric_names: tuple[str, ...],
-    features: str,
+    features: str | None,
     weights: Path | None,
     protocol: str,
     device: str,
     batch_size: int,
     workers: int,
     on_error: Literal["raise", "skip"],
+    clips: ClipOptions,
     cache: Path | None,
     no_cache: bool,
     seed: int,
@@ -62,6 +65,7 @@ def compare(
             check_writable(json_target)
             are_results = _are_results(a, b, reference)
             folder = feature_cache(cache, no_cache=no_cache)
+            reading = clips.reading(seed)
             comparison = compare_results(Path(a), Path(b)) if are_results else None
         if comparison is None:
             assert reference is not None
@@ -78,6 +82,7 @@ def compare(
                 workers=workers,
                 cache=folder,
                 on_error=on_error,
+                clips=reading,
                 seed=seed,
                 ranks=ranks,
                 progress=progress,

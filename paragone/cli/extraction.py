@@ -12,16 +12,22 @@ from paragone.data.errors import UsageError
 
 C = TypeVar("C", bound=Callable[..., Any])
 
+_KNOWN = (
+    "of pictures gist (no weights), inception (FID's network), dinov2, clip, digits; of clips gist3d (no weights), "
+    "i3d, videomae, vjepa; or module:attribute. By default gist or gist3d, or what a --protocol for clips is of."
+)
 _OPTIONS = (
     click.option(
         "--features",
-        default="gist",
-        show_default=True,
         metavar="NAME",
-        help="The feature extractor: gist (no weights), inception (FID's network), dinov2, clip, digits, or "
-        "module:attribute.",
+        help=f"The feature extractor: {_KNOWN}",
     ),
-    click.option("--weights", type=click.Path(path_type=Path), metavar="FILE", help="The extractor's weights."),
+    click.option(
+        "--weights",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="The extractor's weights; of some, a model folder.",
+    ),
     click.option(
         "--protocol",
         default="paragone",
@@ -63,11 +69,8 @@ _OPTIONS = (
 _SEVERAL = click.option(
     "--features",
     multiple=True,
-    default=("gist",),
-    show_default=True,
     metavar="NAME",
-    help="An extractor: gist (no weights), inception (FID's network), dinov2, clip, digits, or module:attribute. "
-    "Repeat it for more; each picture is then decoded once for all.",
+    help=f"An extractor: {_KNOWN} Repeat it for more; each picture is then decoded once for all.",
 )
 
 

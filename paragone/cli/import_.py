@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from paragone.arena.import_results import import_results
 from paragone.arena.import_votes import import_votes
 from paragone.arena.importing import Imported, import_arena
 from paragone.arena.store import Store
@@ -39,12 +40,20 @@ SCHEMA = "paragone.import/1"
     help="What the prompts of a file of votes ask for.",
 )
 @click.option(
+    "--model",
+    metavar="NAME",
+    help="SOURCE is results of metrics for this model: of `paragone metrics --json`, or VBench's *_eval_results.json.",
+)
+@click.option(
     "--json", "json_target", metavar="FILE|-", help="Write what was done as JSON; with - nothing else is printed."
 )
-def import_(source: Path, folder: Path | None, url: str | None, task: str, json_target: str | None) -> None:
-    """Add an exported arena, or a file of votes, to an arena.
+def import_(
+    source: Path, folder: Path | None, url: str | None, task: str, model: str | None, json_target: str | None
+) -> None:
+    """Add an exported arena, a file of votes, or a model's results of metrics, to an arena.
 
-    SOURCE is what `paragone export` wrote, or votes as csv, json, jsonl or parquet (ours, LMArena's, FastChat's …).
+    SOURCE is what `paragone export` wrote, or votes as csv, json, jsonl or parquet (ours, LMArena's, FastChat's …), or
+    with --model results of metrics, ours or VBench's.
     Everything comes in or nothing does, and the same SOURCE again changes nothing.
     """
     check_writable(json_target)
@@ -53,7 +62,9 @@ def import_(source: Path, folder: Path | None, url: str | None, task: str, json_
     project = folder or Path()
     media = project if folder is not None or not url else None
     with _arena(url or str(Project(project).database)) as store, progress_bars() as progress:
-        if is_package(source):
+        if model is not None:
+            done = import_results(store, source, model=model)
+        elif is_package(source):
             done = import_arena(store, source, project=media, progress=progress)
         else:
             done = import_votes(store, source, task=Task(task), progress=progress)

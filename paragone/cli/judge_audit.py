@@ -125,7 +125,7 @@ def _seat(settings: JudgeSettings, stack: ExitStack, *, dry_run: bool) -> tuple[
         raise UsageError(f"--budget needs the prices of {model}: give --price-in and --price-out, or --prices")
     budget: Decimal | None = None if price is None else settings.budget
     exchange = CachingExchange(cache, ledger=Ledger(price, budget))
-    judge = settings.load(name, model, exchange=exchange, pace=settings.pace())
+    judge = settings.load(name, model, exchange=exchange, pace=settings.pace(), memory=cache)
     if not isinstance(judge, Judge):
         raise UsageError(f"{name}: this judge has no compare(prompt, a, b), which an audit asks")
     if hasattr(judge, "close"):

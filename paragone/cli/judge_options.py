@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -14,9 +14,10 @@ import click
 from paragone.data.errors import UsageError
 
 if TYPE_CHECKING:
+    from paragone.data.records import Status
     from paragone.judges.base import Judge
     from paragone.judges.budget import TokenPrice
-    from paragone.judges.cache import Exchange, MediaIndex, ReplyCache
+    from paragone.judges.cache import Exchange, Memory, ReplyCache
     from paragone.judges.pace import Pace
     from paragone.judges.runner import AsyncJudge
 
@@ -37,6 +38,25 @@ class Dollars(click.ParamType[Decimal, Decimal | str]):
         if not amount.is_finite() or amount < 0:
             self.fail(f"{value!r} is no amount of US dollars", param, ctx)
         return amount
+
+
+class Statuses(click.ParamType["frozenset[Status]", "frozenset[Status] | str"]):
+    """Ways in which a call can end without an answer, with commas between them."""
+
+    name = "STATUS,…"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> frozenset[Status]:
+        """The statuses; fails on another word."""
+        from paragone.data.records import Status
+
+        if isinstance(value, frozenset):
+            return value
+        known = {str(status): status for status in Status if status is not Status.OK}
+        words = [word.strip() for word in str(value).split(",") if word.strip()]
+        for word in words or [""]:
+            if word not in known:
+                self.fail(f"{word!r} is none of {', '.join(known)}", param, ctx)
+        return frozenset(known[word] for word in words)
 
 
 # Judges made of what only the command line may bring together: neither judges nor metrics import the other.
@@ -61,6 +81,12 @@ _OPTIONS = (
     ),
     click.option("--protocol", metavar="NAME", help="What a model is asked: pairwise (default), pointwise or yes-no."),
     click.option("--template", type=_FILE, metavar="FILE", help="The words put to a model, instead of the built-in."),
+    click.option(
+        "--clips",
+        metavar="FORM",
+        help="How clips are shown: native (the file, where the endpoint takes video_url), frames (default), sheet (one "
+        "picture a clip) or single (all in one picture). What the endpoint refuses is shown in the next weaker form.",
+    ),
     click.option("--temperature", type=click.FloatRange(min=0), help="Sampling temperature."),
     click.option("--max-tokens", type=click.IntRange(min=1), help="The longest reply of a model."),
     click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="For one call."),
@@ -72,6 +98,14 @@ _OPTIONS = (
         help="Answers to each question, the commonest counts; more than one needs a temperature above 0.",
     ),
     click.option("--soft", is_flag=True, help="Ask for log-probabilities, and keep how sure the model was."),
+    click.option(
+        "--family",
+        "families",
+        multiple=True,
+        metavar="[MODEL=]FAMILY",
+        help="The family of the judge's model; without it, a family of the arena's models whose name is in the "
+        "judge's model's.",
+    ),
     click.option("--seed", type=int, default=0, show_default=True, help="Draws the battles; sent to models, too."),
     click.option(
         "--max-concurrency",
@@ -106,11 +140,13 @@ class JudgeSettings:
     api_key_env: str | None
     protocol: str | None
     template: Path | None
+    clips: str | None
     temperature: float | None
     max_tokens: int | None
     timeout: float | None
     samples: int
     soft: bool
+    families: tuple[str, ...]
     seed: int
     max_concurrency: int
     rpm: int | None
@@ -123,8 +159,8 @@ class JudgeSettings:
 
     def reply_cache(self) -> ReplyCache | None:
         """The cache of replies that --cache and --no-cache ask for."""
+        from paragone.data.project import paragone_home
         from paragone.judges.cache import ReplyCache
-        from paragone.metrics.weights import paragone_home
 
         if self.no_cache:
             if self.cache_file is not None:
@@ -142,6 +178,16 @@ class JudgeSettings:
             return TokenPrice(self.price_in, self.price_out)
         return None if self.prices is None else read_prices(self.prices).get(model or "")
 
+    def family(self, model: str | None) -> str:
+        """What --family says of a model; "" where it says nothing."""
+        said = dict(text.rpartition("=")[::2] for text in self.families)
+        unknown = [name for name in said if name and name not in self.models]
+        if unknown:
+            raise UsageError(f"--family {unknown[0]}=…: no --model is called {unknown[0]!r}")
+        if "" in said and len(self.models) > 1:
+            raise UsageError("--family without a model's name needs one --model; write --family MODEL=FAMILY")
+        return said.get(model or "", said.get("", "") if model else "")
+
     def pace(self) -> Pace:
         """How fast the endpoint may be asked."""
         from paragone.judges.pace import Pace
@@ -155,7 +201,8 @@ class JudgeSettings:
         *,
         exchange: Exchange,
         pace: Pace | None,
-        media_index: MediaIndex | None = None,
+        memory: Memory | None = None,
+        retried: Collection[Status] = (),
     ) -> Judge | AsyncJudge:
         """One judge; raises `UsageError` when the environment lacks the key's variable."""
         from paragone.judges.table import JudgeOptions, load_judge, takes_model
@@ -173,10 +220,13 @@ class JudgeSettings:
             timeout_s=self.timeout,
             samples=self.samples,
             soft=self.soft,
+            family=self.family(model),
             seed=self.seed,
             exchange=exchange,
             pace=pace,
-            media_index=media_index,
+            clips=self.clips,
+            retried=frozenset(retried),
+            memory=memory,
         )
         target = COMPOSED.get(name, name)
         if len(self.names) > 1 and not takes_model(target):  # in a jury, the options are for the others

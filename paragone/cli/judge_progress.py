@@ -1,4 +1,4 @@
-"""The progress of judges on stderr: battles done, time left, calls and what they cost."""
+"""The progress of judges and generators on stderr: what is done, time left, what it cost so far."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from paragone.cli.output import stderr
 from paragone.cli.tables import printable
 
-Report: TypeAlias = Callable[[int, str], None]  # battles done, and what it took so far
+Report: TypeAlias = Callable[[int, str], None]  # how many are done, and what it took so far
 LINE_EVERY_S = 30.0
 
 
 @contextmanager
-def judging(judge: str, total: int) -> Iterator[Report]:
-    """A bar for one judge; where stderr is no terminal, a line every `LINE_EVERY_S` seconds and one at the end."""
+def judging(judge: str, total: int, what: str = "battles") -> Iterator[Report]:
+    """A bar for one judge or generator; where stderr is no terminal, a line each `LINE_EVERY_S` seconds and at the end.
+
+    `what` is counted: battles, samples.
+    """
     if not stderr.is_terminal:
-        yield _Lines(printable(judge), total)
+        yield _Lines(printable(judge), total, what)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -39,8 +42,8 @@ def judging(judge: str, total: int) -> Iterator[Report]:
 
 
 class _Lines:
-    def __init__(self, judge: str, total: int) -> None:
-        self._judge, self._total = judge, total
+    def __init__(self, judge: str, total: int, what: str) -> None:
+        self._judge, self._total, self._what = judge, total, what
         self._begun = self._last = time.monotonic()
 
     def __call__(self, done: int, note: str) -> None:
@@ -50,4 +53,4 @@ class _Lines:
         self._last = now
         left = (now - self._begun) / done * (self._total - done) if done else 0.0
         eta = f", about {left:.0f} s left" if done < self._total else ""
-        print(f"{self._judge}: {done} of {self._total} battles, {note}{eta}", file=sys.stderr)
+        print(f"{self._judge}: {done} of {self._total} {self._what}{f', {note}' if note else ''}{eta}", file=sys.stderr)

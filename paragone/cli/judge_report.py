@@ -39,6 +39,8 @@ class JudgeReport:
     latencies_s: list[float] = field(default_factory=list)
     coverage: tuple[Coverage, ...] = ()
     stopped: str | None = None
+    family: str = ""
+    n_same_family: int = 0  # battles of models of the judge's own family, which are not put to it
 
     def add(self, judgement: Judgement) -> None:
         """Count a judgement."""
@@ -76,6 +78,11 @@ class JudgeReport:
             f"[{row.lower:.1%}, {row.upper:.1%}]: what is missing is not missing at random, and the board leans"
             for row in differing(self.coverage)
         ]
+        if self.n_same_family:
+            lines.append(
+                f"{self.judge}: {self.n_same_family} battles with a model of its own family ({self.family}) are not "
+                "put to it; --same-family ask would"
+            )
         if self.n_unanswered:
             lines.append(f"{self.judge}: {self.n_unanswered} battles got no reply; the same command asks them again")
         if self.cost_usd is None and self.n_calls:
@@ -91,6 +98,8 @@ class JudgeReport:
         return fields | {
             "n_failed": self.n_failed,
             "n_invalid": self.n_invalid,
+            "family": self.family,
+            "n_same_family": self.n_same_family,
             "statuses": dict(sorted(self.statuses.items())),
             "cost_usd": None if self.cost_usd is None else f"{self.cost_usd:f}",
             "input_tokens": self.input_tokens,

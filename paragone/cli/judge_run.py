@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from decimal import Decimal
@@ -13,16 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from paragone.arena.store import BATCH, BATCH_S, Store
+from paragone.arena.store_judges import coverage_rows
+from paragone.cli.judge_jury import Seat
 from paragone.cli.judge_options import JudgeSettings
 from paragone.cli.judge_progress import Report, judging
 from paragone.cli.judge_report import JudgeReport
 from paragone.cli.output import stderr
 from paragone.data.errors import InputError, ParagoneError, UsageError
-from paragone.data.records import Battle, Judgement, Prompt
+from paragone.data.records import Battle, Judgement, Prompt, Status
 from paragone.judges.base import Judge
 from paragone.judges.budget import Ledger
-from paragone.judges.cache import CachingExchange, CountingExchange, ReplyCache
+from paragone.judges.cache import CachingExchange, CountingExchange, Exchange, ReplyCache
 from paragone.judges.coverage import coverage
+from paragone.judges.jury import family_of, relatives, same_family
+from paragone.judges.pace import Pace
 from paragone.judges.plan import Order, in_order, new_battles
 from paragone.judges.runner import AsyncJudge, Run, rehearse
 
@@ -33,12 +37,23 @@ class Bench:
     """The judges that the options name, and the store that they judge for."""
 
     def __init__(
-        self, settings: JudgeSettings, store: Store, folder: Path, cache: ReplyCache | None, order: Order
+        self,
+        settings: JudgeSettings,
+        store: Store,
+        folder: Path,
+        cache: ReplyCache | None,
+        order: Order,
+        *,
+        retried: Collection[Status] = (),
+        ask_family: bool = False,
     ) -> None:
         self.interrupted = False
         self.error: ParagoneError | None = None  # what ended the run before its time
         self._settings, self._store, self._cache, self._order = settings, store, cache, order
         self._prompts = {prompt.id: _with_source(prompt, folder) for prompt in store.prompts()}
+        self._retried, self._ask_family = frozenset(retried), ask_family
+        self._cards = {card.name: card for card in store.generators()}
+        self.seated: list[Seat] = []  # the judges that were asked
         self._samples = store.samples()
         self._pictures = {sample.id: folder / sample.path for sample in self._samples}
 
@@ -73,12 +88,14 @@ class Bench:
             budget = None if self._settings.budget is None else self._settings.budget - spent
             price = self._settings.price(model)
             exchange = CachingExchange(self._cache, ledger=Ledger(price, None if price is None else budget))
-            judge = self._settings.load(name, model, exchange=exchange, pace=pace, media_index=self._cache)
+            judge = self._load(name, model, exchange, pace)
             if isinstance(judge, AsyncJudge) and budget is not None and price is None:
                 raise UsageError(f"--budget needs the prices of {model}: give --price-in and --price-out, or --prices")
             if any(judge.name == report.judge for report in reports):
                 raise UsageError(f"two judges of the jury are called {judge.name!r}; name each once")
-            reports.append(self._judge_one(judge, exchange, battles))
+            family = self._family(model)
+            self.seated.append(self._seat(judge.name, family))
+            reports.append(self._judge_one(judge, exchange, battles, self.seated[-1], family))
             spent += exchange.ledger.spent
             if self.interrupted or self.error is not None:
                 break
@@ -89,8 +106,9 @@ class Bench:
         rows = []
         for name, model in self._settings.seats():
             exchange = CountingExchange(self._cache)
-            judge = self._settings.load(name, model, exchange=exchange, pace=None, media_index=self._cache)
-            waiting = self._waiting(judge, battles)
+            judge = self._load(name, model, exchange, None)
+            seat = self._seat(judge.name, self._family(model))
+            waiting = self._waiting(judge, [battle for battle in battles if seat.sits_on(battle)])
             both = self._order is Order.BOTH
             if isinstance(judge, AsyncJudge):
                 asyncio.run(rehearse(judge, waiting, prompts=self._prompts, pictures=self._pictures, both_orders=both))
@@ -109,11 +127,40 @@ class Bench:
             )
         return rows
 
+    def notes_on_families(self) -> list[str]:
+        """What is to be said of judges that are related to each other, or to a model that they judge."""
+        seats = self._settings.seats()
+        families = [self._family(model) for _, model in seats]
+        notes = []
+        if len(seats) > 1 and families[0] and len({family.casefold() for family in families}) == 1:
+            notes.append(f"all jurors are of one family ({families[0]}); others would err in other ways")
+        if self._ask_family:
+            notes += same_family(families, self._cards)
+        return notes
+
+    def _load(self, name: str, model: str | None, exchange: Exchange, pace: Pace | None) -> Judge | AsyncJudge:
+        return self._settings.load(name, model, exchange=exchange, pace=pace, memory=self._cache, retried=self._retried)
+
+    def _family(self, model: str | None) -> str:
+        """Of a judge's model: what --family says, or a family of the arena's models that its name holds."""
+        known = sorted({card.family for card in self._cards.values()})
+        return self._settings.family(model) or (family_of(model, known) if model else "")
+
+    def _seat(self, judge: str, family: str) -> Seat:
+        return Seat(judge, frozenset() if self._ask_family else relatives(family, self._cards))
+
     def _judge_one(
-        self, judge: Judge | AsyncJudge, exchange: CachingExchange, battles: Sequence[Battle]
+        self,
+        judge: Judge | AsyncJudge,
+        exchange: CachingExchange,
+        every: Sequence[Battle],
+        seat: Seat,
+        family: str,
     ) -> JudgeReport:
+        battles = [battle for battle in every if seat.sits_on(battle)]
         waiting = self._waiting(judge, battles)
         report = JudgeReport(judge.name, len(battles), len(battles) - len(waiting))
+        report.family, report.n_same_family = family, len(every) - len(battles)
         run = Run(
             judge,
             waiting,
@@ -133,7 +180,7 @@ class Bench:
                 self.error = error
         report.count_calls(exchange)
         report.stopped = run.stopped
-        report.coverage = self._coverage(judge.name)
+        report.coverage = coverage(coverage_rows(self._store, judge.name))
         self.interrupted = run.stopped == INTERRUPTED
         return report
 
@@ -162,22 +209,14 @@ class Bench:
                     await close()
 
     def _keep(self, judge: str, batch: list[Judgement], report: JudgeReport) -> None:
-        self._store.record_judgements(batch, judge=judge)
+        self._store.record_judgements(batch, judge=judge, retried=self._retried)
         for judgement in batch:
             report.add(judgement)
         batch.clear()
 
     def _waiting(self, judge: Judge | AsyncJudge, battles: Sequence[Battle]) -> list[Battle]:
-        answered = self._store.judged_battle_ids(judge.name)
+        answered = self._store.judged_battle_ids(judge.name, retried=self._retried)
         return [battle for battle in battles if battle.id not in answered]
-
-    def _coverage(self, judge: str) -> Any:
-        calls = self._store.judge_calls()
-        calls = calls[calls["judge"] == judge]
-        last = calls[calls["attempt"] == calls.groupby("battle")["attempt"].transform("max")]
-        battles = last.assign(answered=last["winner"].notna()).groupby("battle", sort=False)
-        asked = battles.agg({"model_a": "first", "model_b": "first", "answered": "all"})
-        return coverage((str(a), str(b), bool(answered)) for a, b, answered in asked.itertuples(index=False))
 
     def _check_prices(self, seats: Sequence[tuple[str, str | None]]) -> None:
         for _, model in seats:

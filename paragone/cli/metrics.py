@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from paragone.cli.clip_options import ClipOptions, clip_options
 from paragone.cli.extraction import extraction_options_of_several, feature_cache
 from paragone.data.errors import UsageError
+from paragone.data.records import metrics_document
 
 CONTRIBUTIONS = "paragone.per-image/1"
+PER_PICTURE = frozenset({"fd", "fid", "clip_score"})  # of which single pictures can be told, besides single items
 
 if TYPE_CHECKING:
     from paragone.data.records import MetricResult
-    from paragone.metrics.compute import Gathered, MetricsReport
+    from paragone.metrics.item_measures import ItemReport
+    from paragone.metrics.reporting import Gathered, MetricsReport
     from paragone.metrics.settings import Values
 
 
@@ -30,11 +34,12 @@ if TYPE_CHECKING:
     "metric_names",
     multiple=True,
     metavar="NAME",
-    help="A metric to compute; repeat it for more. Of features: fd (also called fid), fd_infinity, kid, cmmd, mind, "
-    "vendi, inception_score, precision, recall, density, coverage, rarity; with --training also authenticity, "
-    "near_duplicates, c_t; with --prompts also clip_score. Of pixels: psnr, ssim, ms_ssim (pairs with REF), "
-    "colourfulness, sharpness, duplicates. "
-    "Without it: fd, kid, precision, recall, density, coverage, as far as the two sides allow.",
+    help="A metric to compute; repeat it for more. Of features: fd (also called fid, fvd), fd_infinity, kid (kvd), "
+    "cmmd, jedi, mind, vendi, inception_score, precision, recall, density, coverage, rarity; with --training also "
+    "authenticity, near_duplicates, c_t; with --prompts also clip_score. Of pixels: psnr, ssim, ms_ssim (pairs with "
+    "REF), colourfulness, sharpness, duplicates. Of text in pictures, with --prompts: cer, wer, text_exact. Of edits: "
+    "docs/editing.md; of single clips: docs/video-measures.md. Without it: fd, kid, precision, recall, density, "
+    "coverage, and of clips fd_infinity and jedi, as far as the two sides allow.",
 )
 @click.option(
     "--training", metavar="DIR", help="What the generator was trained on: for authenticity, near_duplicates, c_t."
@@ -54,6 +59,7 @@ if TYPE_CHECKING:
     help="Set an option of a metric, such as kid.subset_size=500; repeat it for more (docs/metrics.md).",
 )
 @extraction_options_of_several
+@clip_options
 @click.option("--cache", type=click.Path(path_type=Path), metavar="DIR", help="Keep features in this folder.")
 @click.option("--no-cache", is_flag=True, help="Keep no features. By default they go to $PARAGONE_HOME/features.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random subsets and splits.")
@@ -70,6 +76,24 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Write a run record for `paragone check` to FILE (.json, with an .npz beside it). One extractor only.",
 )
+@click.option(
+    "--keep-frames",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="PROJECT",
+    help="Keep what is measured of each clip, frame by frame, in this project folder, where the gallery shows it.",
+)
+@click.option(
+    "--lpips",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="A file of LPIPS's, for the measure lpips of edits: once for the backbone, once for the factors.",
+)
+@click.option(
+    "--ocr",
+    metavar="NAME",
+    help="What reads the text in pictures, for cer, wer, text_exact: tesseract (the default) or module:attribute.",
+)
 @click.option("--json", "json_target", metavar="FILE|-", help="Write the results as JSON to FILE, or to stdout with -.")
 def metrics(
     generated: str,
@@ -85,19 +109,25 @@ def metrics(
     batch_size: int,
     workers: int,
     on_error: Literal["raise", "skip"],
+    clips: ClipOptions,
     cache: Path | None,
     no_cache: bool,
     seed: int,
     per_image: Path | None,
     record: Path | None,
+    keep_frames: Path | None,
+    lpips: tuple[Path, ...],
+    ocr: str | None,
     json_target: str | None,
 ) -> None:
-    """Compare generated images with a reference: FD, KID, precision, recall …
+    """Compare generated images or clips with a reference: FD, KID, FVD, precision, recall …
 
     GENERATED and REF are folders (read recursively), zip or tar files, .npz or .npy arrays of images, .txt lists of
-    paths, .parquet files of pictures, or .npz files of feature statistics. Under torchrun, all processes share the
-    work.
+    paths, .parquet files of pictures, or .npz files of feature statistics. Folders of videos or animations are clips:
+    their metrics are fvd, fvd_infinity, kvd, jedi, those of features and those of single clips. A .csv or .jsonl table
+    of edits gives measures of edits (docs/editing.md). Under torchrun, all processes share the work.
     """
+    from paragone.cli.item_metrics import plan_items
     from paragone.cli.output import check_writable, progress_bars, write_json
     from paragone.cli.tables import check_table, write_table
     from paragone.metrics.compute import gather, report_of
@@ -111,37 +141,54 @@ def metrics(
             _check_record(record, features)
             folder = feature_cache(cache, no_cache=no_cache)
             settings = parse_settings(set_options)
-        gathered = gather(
-            generated,
-            reference,
-            metrics=metric_names or None,
-            features=features,
-            weights=weights,
-            protocol=protocol,
-            training=training,
-            prompts=prompts,
-            settings=settings,
-            device=device,
-            batch_size=batch_size,
-            workers=workers,
-            cache=folder,
-            on_error=on_error,
-            per_image=per_image is not None,
-            ranks=ranks,
-            progress=progress,
-        )
-        if gathered is None:
-            return
-        report = report_of(gathered, seed=seed)
-    if record is not None:
-        _write_record(gathered, record, features=features[0], protocol=protocol, settings=settings, seed=seed)
+            plan, left = plan_items(generated, click.get_current_context().params, settings)
+            if record is not None and plan is not None:
+                raise UsageError(
+                    f"--record {record}: measures of single clips and edits are not in it; write them with --per-image "
+                    "and give them to paragone check as --scores"
+                )
+            if plan is not None and not left:
+                clips.refuse_unused()
+            reading = clips.reading(seed)
+        gathered = report = None
+        if plan is None or left:
+            gathered = gather(
+                generated,
+                reference,
+                metrics=left or None,
+                features=features or None,
+                weights=weights,
+                protocol=protocol,
+                training=training,
+                prompts=prompts if plan is None or "clip_score" in left else None,
+                settings={name: values for name, values in settings.items() if plan is None or name in left},
+                device=device,
+                batch_size=batch_size,
+                workers=workers,
+                cache=folder,
+                on_error=on_error,
+                clips=reading,
+                per_image=per_image is not None and (plan is None or not PER_PICTURE.isdisjoint(left)),
+                ranks=ranks,
+                progress=progress,
+            )
+        if gathered is not None:
+            report = report_of(gathered, seed=seed)
+        items = plan(progress) if plan is not None and ranks.first else None
+    if not ranks.first:
+        return
+    if record is not None and gathered is not None:
+        _write_record(gathered, record, protocol=protocol, settings=settings, seed=seed, clips=clips)
+    found = [one for one in (report, items) if one is not None]
+    results = tuple(result for one in found for result in one.results)
+    warnings = tuple(dict.fromkeys(line for one in found for line in one.warnings))
     if per_image is not None:
-        write_table(_rows_of_pictures(report), per_image, schema=CONTRIBUTIONS)
+        write_table(_rows_of_items(report, items), per_image, schema=CONTRIBUTIONS)
     if json_target:
-        write_json(report.to_dict(), json_target)
+        write_json(metrics_document(results, warnings), json_target)
     if json_target != "-":
-        _print_table(report.results)
-    _print_warnings(report.warnings)
+        _print_table(results)
+    _print_warnings(warnings)
 
 
 def _check_record(record: Path | None, features: tuple[str, ...]) -> None:
@@ -157,7 +204,7 @@ def _check_record(record: Path | None, features: tuple[str, ...]) -> None:
 
 
 def _write_record(
-    gathered: Gathered, record: Path, *, features: str, protocol: str, settings: Values, seed: int
+    gathered: Gathered, record: Path, *, protocol: str, settings: Values, seed: int, clips: ClipOptions
 ) -> None:
     from paragone.metrics.recording import record_of
     from paragone.metrics.run_files import write_run
@@ -166,7 +213,16 @@ def _write_record(
     request = gathered.request
     names = [*(row.name for row in request.rows), *(row.name for row in request.of_pixels)]
     names += ["clip_score"] if request.captioned is not None else []
-    write_run(record_of(gathered, Recipe(features, protocol, tuple(names), settings, seed)), record)
+    recipe = Recipe(request.features[0], protocol, tuple(names), settings, seed, clips.given())
+    write_run(record_of(gathered, recipe), record)
+
+
+def _rows_of_items(report: MetricsReport | None, items: ItemReport | None) -> list[dict[str, Any]]:
+    """A row for each picture, clip or edit: its contribution to fd, its scores, whatever was asked for."""
+    if report is None or not (report.contributions or report.caption_scores):
+        return [] if items is None else list(items.items)
+    of_items = {} if items is None else {row["name"]: row for row in items.items}
+    return [row | of_items.get(row["name"], {}) for row in _rows_of_pictures(report)]
 
 
 def _rows_of_pictures(report: MetricsReport) -> list[dict[str, Any]]:
@@ -202,6 +258,12 @@ def _print_table(results: tuple[MetricResult, ...]) -> None:
     print_table(table)
     for result in results:
         stdout.print(f"[dim]{escape(result.signature)}[/dim]", soft_wrap=True)
+    for result in results:
+        if controls := result.details.get("controls"):
+            told = ", ".join(f"with frames {kind} {controls[kind]:.5g}" for kind in ("shuffled", "frozen"))
+            stdout.print(
+                f"controls of {result.metric}: the reference from itself ({controls['n']} clips) {told}", soft_wrap=True
+            )
 
 
 def _print_warnings(warnings: tuple[str, ...]) -> None:

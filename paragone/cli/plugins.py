@@ -11,6 +11,7 @@ TABLES = (
     "paragone.metrics.extractors.table:EXTRACTORS",
     "paragone.metrics.catalogue:METRICS",
     "paragone.judges.table:JUDGES",
+    "paragone.data.safety:CLASSIFIERS",
 )
 
 

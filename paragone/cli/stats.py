@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from paragone.cli.clip_options import ClipOptions, clip_options
 from paragone.cli.extraction import extraction_options
 from paragone.data.errors import NotComparable, UsageError
 
@@ -44,8 +45,8 @@ class SourceGroup(click.Group):
 def stats() -> None:
     """Make, merge and show feature statistics files.
 
-    SOURCE is a folder (read recursively), a zip or tar file, an .npz or .npy array of images, or a .txt list of paths.
-    The statistics (number, mean and scatter of the features) can stand for it wherever fd is computed.
+    SOURCE is a folder (read recursively) of pictures or clips, a zip or tar file, an .npz or .npy array, or a .txt
+    list. The statistics (number, mean and scatter of the features) can stand for it wherever fd is computed.
     """
 
 
@@ -58,33 +59,43 @@ _OUTPUT = click.option(
 @click.argument("source")
 @_OUTPUT
 @extraction_options
+@clip_options
+@click.option("--seed", type=int, default=0, show_default=True, help="Of --sampling random and --clips.")
 @click.option("--shard", metavar="I/K", help="Only every K-th picture from the I-th on; merge the K files afterwards.")
 def make(
     source: str,
     output: Path,
-    features: str,
+    features: str | None,
     weights: Path | None,
     protocol: str,
     device: str,
     batch_size: int,
     workers: int,
     on_error: Literal["raise", "skip"],
+    clips: ClipOptions,
+    seed: int,
     shard: str | None,
 ) -> None:
     """Make the statistics of SOURCE; the word `make` may be left out. Under torchrun, all processes share the work."""
     from paragone.cli.output import check_writable, progress_bars, stderr
-    from paragone.data.images import read_images
+    from paragone.data.videos import VideoSource
+    from paragone.metrics.clip_protocols import default_features
     from paragone.metrics.distributed import extract_statistics_together, ranks_of_this_run
     from paragone.metrics.features import ExtractionOptions, open_extractor
+    from paragone.metrics.inputs import open_samples
 
     with ranks_of_this_run() as ranks, progress_bars() as progress:
         with ranks.step():
             check_writable(str(output))
             options = ExtractionOptions(device, batch_size, workers)
-            pictures = read_images(source, on_error=on_error)
+            reading = clips.reading(seed)
+            pictures = open_samples(source, on_error=on_error, clips=reading)
+            rule = pictures.rule if isinstance(pictures, VideoSource) else None
             if shard is not None:
                 pictures = pictures.shard(*_parse_shard(shard))
-            extractor = open_extractor(features, weights=weights, protocol=protocol)
+            extractor = open_extractor(
+                features or default_features(rule, protocol), weights=weights, protocol=protocol, rule=rule
+            )
         found = extract_statistics_together(
             pictures, extractor, options, task="features", ranks=ranks, progress=progress
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from paragone.data.digits import load_digits_split
 from paragone.data.generators.base import GeneratorAdapter
-from paragone.data.records import GeneratorCard, fingerprint
+from paragone.data.records import GeneratorCard, Task, fingerprint
 
 RECIPE = 1  # raise it when a change of code changes what training or sampling gives
 
@@ -42,6 +42,8 @@ class Contestant:
 
     card: GeneratorCard
     build: Callable[[str, Path, DemoSettings], GeneratorAdapter]
+    task: Task = Task.TEXT_TO_IMAGE
+    calls: int | None = None  # of a network for one sample, where it has one
 
 
 def _flow(*, checkpoint: int = 2, steps: int = 50, guidance: float = 1.0) -> Callable[..., GeneratorAdapter]:
@@ -90,13 +92,18 @@ def _card(name: str, family: str, description: str) -> GeneratorCard:
 
 CONTESTANTS = (
     Contestant(_card("gaussian-mixture", "mixture", "5 diagonal Gaussians a class, the baseline"), _mixture),
-    Contestant(_card("flow-early", "flow matching", "a tenth of the training, 50 steps"), _flow(checkpoint=0)),
-    Contestant(_card("flow-middle", "flow matching", "a third of the training, 50 steps"), _flow(checkpoint=1)),
-    Contestant(_card("flow", "flow matching", "fully trained, 50 Euler steps"), _flow()),
-    Contestant(_card("flow-2-steps", "flow matching", "fully trained, 2 Euler steps"), _flow(steps=2)),
-    Contestant(_card("flow-guided", "flow matching", "fully trained, guidance scale 5"), _flow(guidance=5.0)),
-    Contestant(_card("ddpm", "diffusion", "200 ancestral steps"), _ddpm),
+    Contestant(
+        _card("flow-early", "flow matching", "a tenth of the training, 50 steps"), _flow(checkpoint=0), calls=50
+    ),
+    Contestant(
+        _card("flow-middle", "flow matching", "a third of the training, 50 steps"), _flow(checkpoint=1), calls=50
+    ),
+    Contestant(_card("flow", "flow matching", "fully trained, 50 Euler steps"), _flow(), calls=50),
+    Contestant(_card("flow-2-steps", "flow matching", "fully trained, 2 Euler steps"), _flow(steps=2), calls=2),
+    Contestant(
+        _card("flow-guided", "flow matching", "fully trained, guidance scale 5"), _flow(guidance=5.0), calls=100
+    ),
+    Contestant(_card("ddpm", "diffusion", "200 ancestral steps"), _ddpm, calls=200),
     Contestant(_card("replay", "cautionary", "replays its training images"), _replay),
     Contestant(_card("three-digits", "cautionary", "draws only 0, 1 and 7"), _three_digits),
 )
-BY_NAME = {contestant.card.name: contestant for contestant in CONTESTANTS}

@@ -59,7 +59,7 @@ class Evaluator:
         every: int,
         n: int,
         metrics: Sequence[str] = GATED,
-        features: str = "gist",
+        features: str = "",
         protocol: str = "paragone",
         training: Any = None,
         baseline: str | Path | None = None,

@@ -17,7 +17,8 @@ from paragone.arena import schema
 from paragone.arena.migrate import run_steps, upgrade
 from paragone.arena.store import Store
 from paragone.arena.store_engine import database_target
-from paragone.data import InputError
+from paragone.data import Attempt, InputError, Status
+from paragone.data.records import SafetyScore
 
 VERSION_1 = """
 INSERT INTO generators VALUES ('a', '', '', NULL, 'MIT', NULL, NULL, '0.04'), ('b', '', '', 1, NULL, NULL, NULL, NULL);
@@ -119,6 +120,11 @@ def test_votes_of_the_first_schema_live_on(connection: Connection, database_url:
         assert list(votes["id"]) == [1, 2]
         assert store.generators()[0].licence == "MIT"
         store.add_generators(store.generators())
+        store.add_prompts(store.prompts())  # a mask that is not there is the same as none
+        store.add_attempts([Attempt("a", "p", 0, Status.OK, sample_id="sa"), Attempt("b", "p", 0, Status.REFUSED)])
+        store.add_safety_scores([SafetyScore("sa", "mean", 0.5, 0.5)])
+        with pytest.raises(Exception, match="append-only"), store._database.write() as writing:
+            writing.exec_driver_sql("UPDATE attempts SET status = 'error'")
         assert store.pair_counts()["count"].tolist() == [1, 1]
         assert store.name
         with pytest.raises(Exception, match="append-only"), store._database.write() as writing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from paragone.arena.ui.provenance import LONGEST, MOST, original_provenance
+from paragone.arena.ui.provenance import LONGEST, MOST, checked_entries, original_provenance
 from paragone.data import Sample
+from paragone.data.records import Provenance, ProvenanceState, WatermarkTest
 
 PIXELS = Image.fromarray(np.zeros((8, 8, 3), np.uint8))
 
@@ -39,13 +41,42 @@ def test_exif(tmp_path: Path, suffix: str) -> None:
     assert told(tmp_path, f"a.{suffix}")["Software"] == "a sampler"
 
 
+def with_segment(path: Path, marker: int, data: bytes) -> None:
+    """Put a segment at the start of a JPEG."""
+    content = path.read_bytes()
+    path.write_bytes(content[:2] + bytes([0xFF, marker]) + (2 + len(data)).to_bytes(2, "big") + data + content[2:])
+
+
 def test_xmp_and_c2pa(tmp_path: Path) -> None:
-    PIXELS.save(tmp_path / "a.jpg")
     path = tmp_path / "a.jpg"
-    path.write_bytes(path.read_bytes() + b'<x xmp:CreatorTool="Some Tool"> jumb ... c2pa')
-    found = told(tmp_path, "a.jpg")
-    assert found["XMP"] == "Some Tool"
-    assert "not checked" in found["C2PA"]
+    PIXELS.save(path)
+    with_segment(path, 0xE1, b'http://ns.adobe.com/xap/1.0/\0<x xmp:CreatorTool="Some Tool">')
+    assert told(tmp_path, "a.jpg")["XMP"] == "Some Tool"
+    assert "C2PA" not in told(tmp_path, "a.jpg")
+    with_segment(path, 0xEB, b"JP\0\1\0\0\0\1\0\0\0\x20jumb\0\0\0\x18jumdc2pa")
+    assert "not checked" in told(tmp_path, "a.jpg")["C2PA"]
+
+
+def test_what_was_checked_comes_first(tmp_path: Path) -> None:
+    PIXELS.save(tmp_path / "a.png")
+    sample = Sample("s", "0" * 64, "a.png", "p", "m", 0, 8, 8)
+    mark = WatermarkTest("SDXL", "dwtDct", 48, 48, 1e-12)
+    found = Provenance("0" * 64, ProvenanceState.UNTRUSTED, "trainedAlgorithmicMedia", "c2pa", "Eve", "Painter")
+    entries = dict(original_provenance(tmp_path, sample, replace(found, watermarks=(mark,))))
+    assert entries == {
+        "C2PA": "valid; nobody vouches for the signer",
+        "Source type": "trainedAlgorithmicMedia (in the manifest)",
+        "Signed as": "Eve",
+        "Made with": "Painter",
+        "Watermark": "SDXL (p = 1e-12)",
+    }
+    bare = Provenance("0" * 64, ProvenanceState.ABSENT, "trainedAlgorithmicMedia", "xmp")
+    assert dict(original_provenance(tmp_path, sample, bare)) == {
+        "C2PA": "no manifest, which proves nothing",
+        "Source type": "trainedAlgorithmicMedia (in metadata that anybody can write)",
+    }
+    unfound = replace(found, watermarks=(replace(mark, p_value=0.2),))
+    assert ("Watermark", "none that is known was found") in checked_entries(unfound)
 
 
 def test_nothing_to_tell(tmp_path: Path) -> None:

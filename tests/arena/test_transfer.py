@@ -8,6 +8,7 @@ import random
 import shutil
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from paragone.arena.snapshots import check_snapshots, take_snapshot
 from paragone.arena.store import Store, VoteEvent
 from paragone.arena.vote_files import read_votes
 from paragone.data import (
+    Attempt,
     Battle,
     GeneratorCard,
     InputError,
@@ -34,7 +36,7 @@ from paragone.data import (
     sample_id,
 )
 from paragone.data.progress import silent
-from paragone.data.records import Price, PriceUnit
+from paragone.data.records import Price, PriceUnit, Provenance, ProvenanceState, SafetyScore, WatermarkTest
 
 NewDatabase = Callable[[], str]
 
@@ -47,12 +49,14 @@ def fill(store: Store, project: Path, *, n: int = 12, seed: int = 0) -> None:
     store.add_generators(
         [
             GeneratorCard(MODELS[0], licence="", open_weights=True),
-            GeneratorCard(MODELS[1], usd_per_image=Decimal("0.040")),
+            GeneratorCard(
+                MODELS[1], usd_per_image=Decimal("0.040"), parameters=12 * 10**9, space="latent", text_encoder=ODD
+            ),
         ]
     )
     store.add_generators([GeneratorCard(MODELS[2], version="2", provider="null")])
     store.add_prices([Price(MODELS[0], PriceUnit.MEGAPIXEL, Decimal("0.0100"), "2026-01-01", source="")])
-    store.add_prompts([Prompt("p", ODD, tags=("text", "x,y")), Prompt("q", "", source="s.png")])
+    store.add_prompts([Prompt("p", ODD, tags=("text", "x,y")), Prompt("q", "", source="s.png", mask="m.png")])
     samples = []
     for model in MODELS:
         for prompt in "pq":
@@ -63,7 +67,9 @@ def fill(store: Store, project: Path, *, n: int = 12, seed: int = 0) -> None:
             (project / path).write_bytes(content)
             name = sample_id(model, prompt, 0, digest)
             samples.append(Sample(name, digest, path, prompt, model, 0, 8, 9, latency_s=0.1 + 0.2))
+    samples[0] = replace(samples[0], frames=16, fps=30000 / 1001)
     store.add_samples(samples)
+    about_samples(store, samples)
     more(store, n, seed)
     a, b, _ = (sample for sample in samples if sample.prompt_id == "p")
     fought = Battle("judged", "p", a.model, b.model, a.id, b.id)
@@ -79,6 +85,25 @@ def fill(store: Store, project: Path, *, n: int = 12, seed: int = 0) -> None:
         ]
     )
     take_snapshot(store, voters="all")
+
+
+def about_samples(store: Store, samples: list[Sample]) -> None:
+    store.add_attempts(
+        Attempt(s.model, s.prompt_id, s.seed, Status.OK, latency_s=s.latency_s, sample_id=s.id) for s in samples
+    )
+    store.add_attempts([Attempt(ODD.replace("\n", " "), "p", 1, Status.REFUSED, ODD, None, Decimal("0.0400"))])
+    mark = WatermarkTest("sdxl", "dwtDct", 48, 47, 1e-12)
+    store.add_provenance(
+        [
+            Provenance(samples[0].sha256, ProvenanceState.ABSENT, watermarks=(mark,)),
+            Provenance(
+                samples[1].sha256, ProvenanceState.INVALID, "trainedAlgorithmicMedia", "c2pa", ODD, codes=("x",)
+            ),
+        ]
+    )
+    store.add_safety_scores(
+        [SafetyScore(samples[0].id, "mean", 1 / 3, 0.25), SafetyScore(samples[1].id, "m", 0, 1, ODD)]
+    )
 
 
 def more(store: Store, n: int, seed: int) -> None:
@@ -184,6 +209,12 @@ def test_every_changed_byte_is_found(project: Path, tmp_path: Path) -> None:
         ("samples.csv", "samples/", "../../", r"samples\.csv row 1: .*not relative"),
         ("generators.csv", "0.040", "cheap", r"generators\.csv row \d: "),
         ("prompts.csv", "text-to-image", "text-to-smell", r"prompts\.csv row 1: "),
+        ("generators.csv", "12000000000", "-12", r"generators\.csv row \d: .*parameters"),
+        ("generators.csv", "latent", "mental", r"generators\.csv row \d: .*space"),
+        ("samples.csv", ",16,", ",-16,", r"samples\.csv row \d: .*frames"),
+        ("attempts.csv", '"refused"', '"ok"', r"attempts\.csv row \d: id .* is not as paragone writes it"),
+        ("provenance.csv", '"invalid"', '"fine"', r"provenance\.csv row \d: 'fine'"),
+        ("safety_scores.csv", "0.25", "inf", r"safety_scores\.csv row \d: .*threshold is inf"),
         ("vote_events.csv", '"exclude"', '"restore"', r"vote_events\.csv row 1: does not follow"),
         ("judge_calls.csv", '"ok"', '"error"', r"judge_calls\.csv row \d: .*winner_when_ok"),
         ("metric_results.csv", "1.5", "nan", r"metric_results\.csv row 1: is not a measurement"),

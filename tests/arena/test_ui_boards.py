@@ -300,7 +300,8 @@ class TestCompare:
         assert float(figures["P(first is better)"].strip("<> %")) < 5
         pair = pair_votes(store, NAMES[3], NAMES[0], VoterKind.JUDGE)
         assert f"{len(pair)} votes" in texts(app)
-        tags, prompts = (frame.value for frame in app.dataframe)
+        tags, prompts, cards = (frame.value for frame in app.dataframe)
+        assert cards.set_index("").loc["USD per image"].tolist() == ["0.04", "0.01"]
         assert tags["tag"].tolist() == ["text"]
         assert prompts["votes"].sum() == len(pair)
         app.selectbox(key="compare-a").set_value(NAMES[1]).run()

@@ -9,7 +9,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -151,13 +152,12 @@ class Server:
     process: subprocess.Popen[str]
 
 
-@pytest.fixture(scope="session")
-def server(project: Path) -> Iterator[Server]:
-    """`paragone serve` on a free port."""
+@contextmanager
+def _serving(folder: Path) -> Iterator[Server]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "paragone", "serve", "--dir", str(project), "--port", str(port)]
+    command = [sys.executable, "-m", "paragone", "serve", "--dir", str(folder), "--port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         url = f"http://127.0.0.1:{port}"
         for _ in range(600):
@@ -167,9 +167,22 @@ def server(project: Path) -> Iterator[Server]:
             except OSError:
                 assert process.poll() is None, process.stdout.read() if process.stdout else ""
                 time.sleep(0.1)
-        yield Server(url, project, process)
+        yield Server(url, folder, process)
         process.terminate()
         process.wait(30)
+
+
+@pytest.fixture(scope="session")
+def serving() -> Callable[[Path], AbstractContextManager[Server]]:
+    """`paragone serve` of a project folder on a free port."""
+    return _serving
+
+
+@pytest.fixture(scope="session")
+def server(project: Path) -> Iterator[Server]:
+    """The server of the project of digits."""
+    with _serving(project) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")  # its event loop must not be running when other modules have loops of their own

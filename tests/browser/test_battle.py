@@ -5,11 +5,7 @@ from __future__ import annotations
 import io
 import random
 import re
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -324,7 +320,7 @@ def test_videos_play_in_step(visit: Visit, server: Any) -> None:
 
 
 @pytest.fixture
-def clips(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+def clips(tmp_path: Path, serving: Any) -> Iterator[tuple[str, Path]]:
     """A server on a project of two models that make clips, its address and its folder."""
     with Store(tmp_path / "arena.db", create=True) as store:
         store.add_prompts([Prompt("p", "it gets brighter")])
@@ -334,21 +330,8 @@ def clips(tmp_path: Path) -> Iterator[tuple[str, Path]]:
             path.write_bytes(clip(brightness, 48))
             digest = file_digest(path)
             store.add_samples([Sample(sample_id(model, "p", 0, digest), digest, path.name, "p", model, 0, 64, 48)])
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "paragone", "serve", "--dir", str(tmp_path), "--port", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        url = f"http://127.0.0.1:{port}"
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(f"{url}/healthz", timeout=5).close()
-                break
-            except OSError:
-                assert process.poll() is None
-                time.sleep(0.1)
-        yield url, tmp_path
-        process.terminate()
+    with serving(tmp_path) as server:
+        yield server.url, tmp_path
 
 
 def test_battle_of_two_clips(browser: Browser, clips: tuple[str, Path], screenshots: Path) -> None:

@@ -9,10 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from decimal import Decimal
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,86 +17,15 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from paragone.__main__ import main
 from paragone.arena import fit_contextual
 from paragone.arena.store import Store
-from paragone.data import GeneratorCard, Prompt, Sample, VoterKind, Winner, sample_id
-from paragone.data.files import file_digest
+from paragone.data import Prompt, VoterKind, Winner
 
 FAKE_SERVER = Path(__file__).parents[1] / "judges" / "fake_server.py"
 MODELS = {"dark": 60, "grey": 120, "bright": 200}  # the server's judge prefers the brighter picture
 N_SEEDS, PROMPTS = 3, ("p0", "p1")
 N_BATTLES = 3 * N_SEEDS * len(PROMPTS)
 PRICES = ("--price-in", "1", "--price-out", "2")
-
-
-@pytest.fixture(scope="session")
-def fake_server() -> ModuleType:
-    name = "paragone_fake_server"
-    if name not in sys.modules:
-        spec = spec_from_file_location(name, FAKE_SERVER)
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
-@pytest.fixture
-def server(fake_server: ModuleType) -> Iterator[Any]:
-    with fake_server.FakeServer() as running:
-        yield running
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    project = tmp_path / "project"
-    samples = []
-    for model, grey in MODELS.items():
-        for prompt in PROMPTS:
-            for seed in range(N_SEEDS):
-                name = f"samples/{model}/{prompt}-{seed}.png"
-                path = project / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                Image.new("L", (8, 8), grey + 3 * seed + (prompt == "p1")).convert("RGB").save(path)
-                digest = file_digest(path)
-                samples.append(Sample(sample_id(model, prompt, seed, digest), digest, name, prompt, model, seed, 8, 8))
-    with Store(project / "arena.db", create=True) as store:
-        store.add_generators(GeneratorCard(model) for model in MODELS)
-        store.add_prompts(Prompt(prompt, f"the prompt {prompt}") for prompt in PROMPTS)
-        store.add_samples(samples)
-    return project
-
-
-@dataclass(frozen=True)
-class Ended:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.out)
-        return found
-
-
-class Command:
-    """Runs commands in this process."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str], folder: Path) -> None:
-        self._capsys, self._folder = capsys, folder
-
-    def __call__(self, name: str, *arguments: object) -> Ended:
-        with pytest.raises(SystemExit) as caught:
-            main([name, "--dir", str(self._folder), *map(str, arguments)])
-        captured = self._capsys.readouterr()
-        assert isinstance(caught.value.code, int)
-        return Ended(caught.value.code, captured.out, captured.err)
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str], folder: Path) -> Command:
-    return Command(capsys, folder)
 
 
 def mllm(server: Any, *more: object) -> tuple[object, ...]:
@@ -116,7 +42,7 @@ def people_vote(folder: Path, n: int) -> None:
                 store.record_vote(issued.token, Winner.MODEL_A if a > b else Winner.MODEL_B, voter=voter)
 
 
-def test_an_arena_is_judged_over_http_and_every_command_shows_it(command: Command, folder: Path, server: Any) -> None:
+def test_an_arena_is_judged_over_http_and_every_command_shows_it(command: Any, folder: Path, server: Any) -> None:
     people_vote(folder, 30)
     ended = command("judge", *mllm(server, "--json", "-", *PRICES))
     assert ended.code == 0, ended.err
@@ -149,7 +75,7 @@ def test_an_arena_is_judged_over_http_and_every_command_shows_it(command: Comman
     assert "choices" in json.dumps(call)  # the raw reply
 
 
-def test_the_same_command_again_asks_nothing(command: Command, server: Any, folder: Path, tmp_path: Path) -> None:
+def test_the_same_command_again_asks_nothing(command: Any, server: Any, folder: Path, tmp_path: Path) -> None:
     command("judge", *mllm(server))
     n_calls = server.n_calls
     again = command("judge", *mllm(server, "--json", "-")).document
@@ -168,7 +94,7 @@ def test_the_same_command_again_asks_nothing(command: Command, server: Any, fold
     assert server.n_calls == n_calls
 
 
-def test_the_table_for_people(command: Command, server: Any) -> None:
+def test_the_table_for_people(command: Any, server: Any) -> None:
     ended = command("judge", *mllm(server))
     assert ended.code == 0
     headings, row = (line.split() for line in ended.out.splitlines()[:2])
@@ -177,7 +103,7 @@ def test_the_table_for_people(command: Command, server: Any) -> None:
     assert "the cost is unknown; give --price-in" in ended.err
 
 
-def test_a_budget_stops_before_it_is_overdrawn_and_more_money_goes_on(command: Command, server: Any) -> None:
+def test_a_budget_stops_before_it_is_overdrawn_and_more_money_goes_on(command: Any, server: Any) -> None:
     first = command("judge", *mllm(server, "--budget", "0.025", "--json", "-", *PRICES))
     assert first.code == 0
     document = first.document
@@ -192,7 +118,7 @@ def test_a_budget_stops_before_it_is_overdrawn_and_more_money_goes_on(command: C
     assert server.n_calls == 2 * N_BATTLES == n_before + second["n_calls"]  # nothing was paid for twice
 
 
-def test_a_dry_run_says_what_it_would_be_and_sends_nothing(command: Command, server: Any, folder: Path) -> None:
+def test_a_dry_run_says_what_it_would_be_and_sends_nothing(command: Any, server: Any, folder: Path) -> None:
     dry = command("judge", *mllm(server, "--dry-run", "--json", "-", *PRICES)).document
     assert server.n_calls == 0
     (row,) = dry["judges"]
@@ -204,7 +130,7 @@ def test_a_dry_run_says_what_it_would_be_and_sends_nothing(command: Command, ser
 
 
 def test_one_balanced_order_lets_the_board_know_the_side(
-    command: Command, server: Any, fake_server: ModuleType, folder: Path
+    command: Any, server: Any, fake_server: ModuleType, folder: Path
 ) -> None:
     server.behaviour = fake_server.always_first()
     document = command("judge", *mllm(server, "--order", "balanced", "--json", "-")).document
@@ -222,7 +148,7 @@ def test_one_balanced_order_lets_the_board_know_the_side(
 
 
 def test_a_judge_that_always_says_first_makes_only_ties_in_both_orders(
-    command: Command, server: Any, fake_server: ModuleType
+    command: Any, server: Any, fake_server: ModuleType
 ) -> None:
     server.behaviour = fake_server.always_first()
     document = command("judge", *mllm(server, "--json", "-")).document
@@ -232,7 +158,7 @@ def test_a_judge_that_always_says_first_makes_only_ties_in_both_orders(
 
 
 def test_refusals_are_no_votes_and_a_leaning_coverage_is_told(
-    command: Command, server: Any, fake_server: ModuleType, folder: Path
+    command: Any, server: Any, fake_server: ModuleType, folder: Path
 ) -> None:
     refuse, decide = fake_server.refuses(), server.behaviour
     bright = {path.read_bytes() for path in (folder / "samples" / "bright").iterdir()}
@@ -257,7 +183,7 @@ def test_refusals_are_no_votes_and_a_leaning_coverage_is_told(
         assert store.counts()["judge_votes"] == third
 
 
-def test_what_got_no_reply_is_asked_again(command: Command, server: Any, fake_server: ModuleType, folder: Path) -> None:
+def test_what_got_no_reply_is_asked_again(command: Any, server: Any, fake_server: ModuleType, folder: Path) -> None:
     server.then(fake_server.fails(422), fake_server.fails(422))
     ended = command("judge", *mllm(server, "--max-concurrency", "1", "--json", "-"))
     assert ended.code == 0
@@ -275,7 +201,7 @@ def test_what_got_no_reply_is_asked_again(command: Command, server: Any, fake_se
 
 
 def test_a_refused_key_ends_the_run_with_what_was_judged(
-    command: Command, server: Any, fake_server: ModuleType, folder: Path
+    command: Any, server: Any, fake_server: ModuleType, folder: Path
 ) -> None:
     decide = server.behaviour
     server.behaviour = fake_server.fails(401)
@@ -293,7 +219,7 @@ def test_a_refused_key_ends_the_run_with_what_was_judged(
     assert n_votes(folder) == N_BATTLES
 
 
-def test_battles_that_people_voted_on(command: Command, server: Any, folder: Path) -> None:
+def test_battles_that_people_voted_on(command: Any, server: Any, folder: Path) -> None:
     assert "nobody has voted" in command("judge", *mllm(server, "--of", "votes")).err
     people_vote(folder, 10)
     document = command("judge", *mllm(server, "--of", "votes", "--json", "-")).document
@@ -304,7 +230,7 @@ def test_battles_that_people_voted_on(command: Command, server: Any, folder: Pat
     assert set(judges["battle"]) <= set(people["battle"])
 
 
-def test_a_jury_votes_side_by_side(command: Command, server: Any, folder: Path) -> None:
+def test_a_jury_votes_side_by_side(command: Any, server: Any, folder: Path) -> None:
     more = ("--model", "other-eyes", "--judge", f"{__name__}:Lamp")
     sys.modules.setdefault(__name__, sys.modules[type(command).__module__])
     document = command("judge", *mllm(server, *more, "--battles", "6", "--json", "-")).document
@@ -341,14 +267,14 @@ class Lamp:
         ([], "--judge"),
     ],
 )
-def test_what_cannot_work_is_one_line_and_exit_2(command: Command, arguments: list[str], message: str) -> None:
+def test_what_cannot_work_is_one_line_and_exit_2(command: Any, arguments: list[str], message: str) -> None:
     ended = command("judge", *arguments)
     assert (ended.code, ended.out) == (2, "")
     assert message in ended.err
     assert ended.err.count("\n") == 1
 
 
-def test_a_missing_picture_is_named_before_the_first_call(command: Command, server: Any, folder: Path) -> None:
+def test_a_missing_picture_is_named_before_the_first_call(command: Any, server: Any, folder: Path) -> None:
     (folder / "samples" / "grey" / "p0-1.png").unlink()
     ended = command("judge", *mllm(server))
     assert ended.code == 2
@@ -385,7 +311,7 @@ def n_votes(folder: Path) -> int:
     return int(count)
 
 
-def test_a_killed_run_goes_on_where_it_was(command: Command, folder: Path, tmp_path: Path, fake_server: Any) -> None:
+def test_a_killed_run_goes_on_where_it_was(command: Any, folder: Path, tmp_path: Path, fake_server: Any) -> None:
     with fake_server.FakeServer(latency_s=0.05) as server:
         killed = started(folder, tmp_path / "home", server.base_url)
         wait_for(server, 12)

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,16 @@ from paragone.__main__ import main
 from paragone.arena.store import Store
 from paragone.cli.leaderboard import publish_leaderboard
 from paragone.data import (
+    Attempt,
     Battle,
     GeneratorCard,
     Judgement,
     MetricResult,
+    Price,
+    PriceUnit,
     Prompt,
     Sample,
+    Status,
     Verdict,
     Winner,
     sample_id,
@@ -174,3 +179,98 @@ def test_light_import(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"
+
+
+CARDS = (
+    GeneratorCard(
+        "anna", open_weights=True, licence="MIT", parameters=12 * 10**9, released="2026-01-31", family="Flow"
+    ),
+    GeneratorCard("bea", open_weights=False, parameters=860_000_000, released="2022-08-22"),
+    GeneratorCard(NAMES[2]),
+)
+
+
+def with_cards(folder: Path) -> Path:
+    fill(folder)
+    with Store(folder / "arena.db") as store:
+        store.add_generators(CARDS)
+        store.add_prices(
+            [
+                Price("anna", PriceUnit.IMAGE, Decimal(usd), day)
+                for usd, day in (("0.04", "2026-01-01"), ("0.03", "2026-02-01"))
+            ]
+        )
+        store.add_prompts(Prompt(f"q{n}", "x") for n in range(20))
+        store.add_attempts(
+            Attempt(name, f"q{n}", 0, Status.FILTERED if name == "bea" and n < 15 else Status.OK)
+            for name in NAMES[:2]
+            for n in range(20)
+        )
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("condition", "left"),
+    [
+        ("open_weights=yes", ["anna"]),
+        ("open_weights!=yes", ["bea"]),  # what is not known is neither
+        ("open_weights=unknown", [NAMES[2]]),
+        ("parameters<=1e9", ["bea"]),
+        ("parameters>860000000", ["anna"]),
+        ("released >= 2026-01-01", ["anna"]),
+        ("family~flo", ["anna"]),
+        ("licence=mit", ["anna"]),
+        ("licence!=unknown", ["anna"]),
+        ("delivered<1", ["bea"]),
+        ("n_filtered=15", ["bea"]),
+        ("model~[red]", [NAMES[2]]),
+        ("rank=99", []),
+    ],
+)
+def test_filters(tmp_path: Path, capsys: pytest.CaptureFixture[str], condition: str, left: list[str]) -> None:
+    assert run("--dir", with_cards(tmp_path), "--filter", condition, "--json", "-") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [row["model"] for row in document["models"]] == left
+    assert len(document["filter"]) == 1
+    assert run("--dir", tmp_path, "--json", "-") == 0
+    ranks = {row["model"]: row["rank"] for row in json.loads(capsys.readouterr().out)["models"]}
+    assert [row["rank"] for row in document["models"]] == [ranks[model] for model in left]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--filter", "open_weights", "write COLUMN SIGN VALUE"),
+        ("--filter", "size=3", "no column is called 'size'; there are rank, "),
+        ("--filter", "parameters<many", "'many' is not a number, which parameters is"),
+        ("--filter", "open_weights>0", "open_weights is yes, no or unknown"),
+        ("--filter", "n_votes~3", "~ looks for words"),
+        ("--columns", "licence,lisence", "no column is called 'lisence'"),
+        ("--on", "yesterday", "is not a day; write 2026-01-31"),
+    ],
+)
+def test_what_is_no_filter_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, value: str, message: str
+) -> None:
+    assert run("--dir", with_cards(tmp_path), option, value) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_columns_in_the_table_and_the_csv(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, target = with_cards(tmp_path), tmp_path / "board.csv"
+    options = ("--columns", "requests,parameters,usd_per_image", "--on", "2026-01-15", "--csv", target)
+    assert run("--dir", folder, *options) == 0
+    out = capsys.readouterr().out
+    row = next(line.split() for line in out.splitlines() if " bea " in line)
+    assert row[1:] == ["bea", "20", "25", "%", "11", "%", "47", "%", "0", "15", "0", "860M", "–"]
+    assert "refusals differ between models by more than chance: bea declined more than anna" in out
+    head, *rows = target.read_text().splitlines()
+    assert head.startswith("rank,model,n_requests,delivered,")
+    assert head.endswith(",n_failed,parameters,usd_per_image")
+    anna = next(line for line in rows if ",anna," in line)
+    assert anna.endswith(",12000000000,0.04")
+
+
+def test_what_was_not_delivered_is_in_the_usual_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--dir", with_cards(tmp_path)) == 0
+    assert "delivered" in capsys.readouterr().out

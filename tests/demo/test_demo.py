@@ -15,7 +15,7 @@ from paragone.data.errors import UsageError
 from paragone.data.project import Project
 from paragone.demo.contestants import CONTESTANTS, DemoSettings
 from paragone.demo.loop import run_demo
-from paragone.demo.stages import FLOOR
+from paragone.demo.tracks import FLOOR
 from paragone.judges.digits import DigitsJudge
 
 SMALL = DemoSettings(seed=1, training_steps=150, samples_per_prompt=12, n_battles=252)

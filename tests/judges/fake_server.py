@@ -57,6 +57,12 @@ class Received:
         return "\n".join(part["text"] for part in self.parts if part["type"] == "text")
 
     @property
+    def videos(self) -> list[bytes]:
+        """The decoded files of the video parts, in order."""
+        urls = [part["video_url"]["url"] for part in self.parts if part["type"] == "video_url"]
+        return [base64.b64decode(url.partition(",")[2]) for url in urls]
+
+    @property
     def images(self) -> list[bytes]:
         """The decoded files of the image parts, in order."""
         urls = [part["image_url"]["url"] for part in self.parts if part["type"] == "image_url"]
@@ -357,6 +363,23 @@ def rejects(parameter: str, otherwise: Behaviour, *, value: object = None) -> Be
         if given is None or (value is not None and kind != value):
             return otherwise(received)
         return _error(400, f"Unsupported parameter: {parameter!r} is not supported here", parameter=parameter)
+
+    return answer
+
+
+def takes(
+    otherwise: Behaviour, *, images: int | None = None, n_bytes: int | None = None, video: bool = True
+) -> Behaviour:
+    """`otherwise`, but 400 in vLLM's words for more images, 413 for a larger body, 400 for a clip."""
+
+    def answer(received: Received) -> FakeReply:
+        if n_bytes is not None and len(received.raw) > n_bytes:
+            return _error(413, "Request Entity Too Large")
+        if not video and received.videos:
+            return _error(400, "Invalid content type: video_url is not supported by this model")
+        if images is not None and len(received.images) > images:
+            return _error(400, f"At most {images} image(s) may be provided in one prompt.")
+        return otherwise(received)
 
     return answer
 

@@ -69,8 +69,8 @@ class Scripted:
             try:
                 for _ in range(times - 1):
                     with pytest.raises(CallFailed):
-                        await self.client.complete(b"{}")
-                return await self.client.complete(b"{}")
+                        await self.client.complete([b"{}"])
+                return await self.client.complete([b"{}"])
             finally:
                 await self.client.aclose()
 
@@ -180,7 +180,7 @@ def test_denials_after_answers_end_it_only_in_a_row() -> None:
     async def run(script: Scripted) -> int:
         for count in range(9):
             try:
-                await script.client.complete(b"{}")
+                await script.client.complete([b"{}"])
             except JudgeUnavailable:
                 return count
             except CallFailed:
@@ -227,7 +227,7 @@ def test_waiting_for_a_slot_is_not_the_servers_time() -> None:
         pace = Pace(max_concurrency=4, rpm=1, clock=lambda: now, sleep=sleep)
         transport = httpx2.MockTransport(lambda request: httpx2.Response(200, content=request.content))
         client = ChatClient(URL, pace=pace, transport=transport, clock=lambda: now, sleep=sleep)
-        replies = await asyncio.gather(*(client.complete(b"%d" % number) for number in range(20)))
+        replies = await asyncio.gather(*(client.complete([b"%d" % number]) for number in range(20)))
         await client.aclose()
         return [reply.body for reply in replies]
 
@@ -310,7 +310,7 @@ def through_the_wire(server: Any, *behaviours: Any, retry: RetryPolicy, pace: Pa
     async def run() -> Any:
         client = ChatClient(server.base_url, retry=retry, pace=pace, draw=lambda: 0.0)
         try:
-            return await client.complete(b'{"messages": []}')
+            return await client.complete([b'{"messages": []}'])
         finally:
             await client.aclose()
 
@@ -358,7 +358,7 @@ def test_no_slot_is_held_while_waiting() -> None:
         transport = httpx2.MockTransport(answer)
         retry = RetryPolicy(first_wait_s=0.05)
         client = ChatClient(URL, pace=pace, transport=transport, retry=retry, draw=lambda: 1.0)
-        await asyncio.gather(client.complete(b"a"), client.complete(b"b"))
+        await asyncio.gather(client.complete([b"a"]), client.complete([b"b"]))
         await client.aclose()
 
     asyncio.run(run())
@@ -372,7 +372,7 @@ def test_one_client_serves_loops_one_after_the_other(server: Any) -> None:
     )()
 
     async def once(done: Callable[[], Any]) -> str:
-        reply = await client.complete(b'{"messages": []}')
+        reply = await client.complete([b'{"messages": []}'])
         await done()
         return reply.body
 

@@ -1,6 +1,7 @@
 """Scores become verdicts; texts are compared as their rule says; the world's programs fail with a name."""
 
 import math
+import shutil
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,13 +10,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from sklearn.datasets import load_sample_image
 
 from paragone.data import InputError, MissingWeights, PluginError, Prompt, Status, UnreadableImage, UsageError, Winner
+from paragone.data.ocr import RULES, Tesseract, character_error_rate, quoted_text
 from paragone.judges import PreparingJudge
 from paragone.judges.audit_media import treat
-from paragone.judges.ocr import RULES, Tesseract, TextJudge, character_error_rate, tesseract_judge, wanted_text
+from paragone.judges.ocr import TextJudge, tesseract_judge
 from paragone.judges.scorers import (
     ScoreJudge,
     colourfulness,
@@ -141,9 +143,9 @@ def test_character_error_rate(read: str, wanted: str) -> None:
 
 
 def test_what_a_prompt_wants_written() -> None:
-    assert wanted_text(PROMPT) == "Open late"
-    assert wanted_text(Prompt("x", "“Café” above «à bientôt», 「東京」 below")) == "Café à bientôt 東京"
-    assert wanted_text(Prompt("x", "it's a dog's life")) == ""
+    assert quoted_text(PROMPT.text) == "Open late"
+    assert quoted_text("“Café” above «à bientôt», 「東京」 below") == "Café à bientôt 東京"
+    assert quoted_text("it's a dog's life") == ""
     with pytest.raises(InputError, match="no text is wanted"):
         character_error_rate("a", "")
 
@@ -200,3 +202,34 @@ def test_tesseract_is_run_where_it_is(tmp_path: Path, monkeypatch: pytest.Monkey
     program(tmp_path, 'echo "Error opening data file" >&2; exit 1')
     with pytest.raises(InputError, match=r"x\.png: .*Error opening data file"):
         reader.read(tmp_path / "x.png")
+
+
+def sign(path: Path, text: str) -> Path:
+    """Black words on white, as Pillow's own font has them."""
+    picture = Image.new("RGB", (640, 160), "white")
+    ImageDraw.Draw(picture).text((30, 50), text, fill="black", font=ImageFont.load_default(56))
+    picture.save(path)
+    return path
+
+
+@pytest.mark.skipif(shutil.which("tesseract") is None, reason="Tesseract is not installed (apt install tesseract-ocr)")
+def test_the_real_tesseract_reads_what_is_drawn(tmp_path: Path) -> None:
+    judge = tesseract_judge()
+    assert judge.name.startswith("text-1-tesseract-")
+    right, near, blank = (
+        sign(tmp_path / "1.png", "Open late"),
+        sign(tmp_path / "2.png", "Open lace"),
+        tmp_path / "3.png",
+    )
+    Image.new("RGB", (640, 160), "white").save(blank)
+    assert judge.accuracy(PROMPT, right) == 1.0
+    assert judge.accuracy(PROMPT, near) == pytest.approx(8 / 9)
+    assert judge.accuracy(PROMPT, blank) == 0.0
+    assert judge.compare(PROMPT, right, near).winner is Winner.MODEL_A
+    assert judge.compare(PROMPT, blank, right).winner is Winner.MODEL_B
+    assert judge.compare(PROMPT, blank, blank).winner is Winner.BOTH_BAD
+    broken = tmp_path / "4.png"
+    broken.write_bytes(right.read_bytes()[:60])
+    failed = judge.compare(PROMPT, right, broken)
+    assert (failed.winner, failed.status) == (None, Status.ERROR)
+    assert "4.png" in failed.reason

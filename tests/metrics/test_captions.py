@@ -153,7 +153,7 @@ def test_the_error_is_that_of_prompts_and_not_of_pictures() -> None:
     assert clip_score(*tenfold, groups=groups).standard_error == pytest.approx(single.standard_error)
     assert clip_score(*tenfold).standard_error < 0.4 * single.standard_error
     assert clip_score(images, captions, groups=["one"] * 40).standard_error is None
-    with pytest.raises(InputError, match="2 groups of 40 pairs"):
+    with pytest.raises(InputError, match="2 groups of 40 values"):
         clip_score(images, captions, groups=["a", "b"])
 
 

@@ -17,10 +17,10 @@ from PIL import Image
 
 from paragone.__main__ import main
 from paragone.data.errors import InputError
+from paragone.data.images import BLOCK
 from paragone.metrics.distributed import ALONE, positions_of, ranks_of_this_run
 from paragone.metrics.extractors.digits import DigitsNetwork
 from paragone.metrics.feature_statistics import FeatureStatistics
-from paragone.metrics.features import BLOCK
 
 N_GENERATED = BLOCK + 76  # two blocks, one for each rank
 BROKEN = BLOCK + 50  # lies with the second rank

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from paragone.data.decoding import Decoded
 from paragone.data.errors import InputError, PluginError, UnreadableImage, UsageError
-from paragone.data.images import ImageSource, Unreadable, read_images
+from paragone.data.images import CPU_CHUNK, ImageSource, Unreadable, read_images
 from paragone.metrics import feature_store
 from paragone.metrics import features as loop
 from paragone.metrics.extractors.gist import Gist
@@ -104,7 +104,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "BLOCK", 32)
+    monkeypatch.setattr(ImageSource, "block", 32)
 
 
 def side_of(folder: Path, extractor: MeanColour, **options: object) -> loop.Extraction:
@@ -130,7 +130,7 @@ def test_rows_are_in_natural_order_and_statistics_are_of_them(folder: Path) -> N
 def test_a_cpu_always_sees_batches_of_one_size(folder: Path, batch_size: int, workers: int) -> None:
     extractor = MeanColour()
     found = side_of(folder, extractor, batch_size=batch_size, workers=workers)
-    assert set(extractor.batches) == {loop.CPU_CHUNK}
+    assert set(extractor.batches) == {CPU_CHUNK}
     assert found.side.features is not None
     np.testing.assert_array_equal(found.side.features[:, 0], np.arange(41))
 
@@ -280,7 +280,7 @@ def test_a_damaged_cache_is_made_anew(folder: Path, tmp_path: Path) -> None:
 def test_an_interrupted_run_goes_on_from_its_last_block(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "BLOCK", 16)
+    monkeypatch.setattr(ImageSource, "block", 16)
     with pytest.raises(KeyboardInterrupt):
         side_of(folder, Interrupted(), cache=tmp_path / "cache")
     extractor = MeanColour()

@@ -9,12 +9,16 @@ import pytest
 
 from paragone.metrics import ALL_METRICS
 from paragone.metrics.captions import CLIP_SCORE
+from paragone.metrics.clip_metrics import CLIP_METRICS
+from paragone.metrics.edit_metrics import EDIT_METRICS
 from paragone.metrics.picture_metrics import PICTURE_METRICS
 from paragone.metrics.settings import ClipScoreSettings
+from paragone.metrics.text_rendering import SETTINGS, TEXT_METRICS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
 COLUMNS = 7  # name, better, range, what it says, misleads when, N, source
-BETTER = {row.name: row.higher_is_better for row in (*ALL_METRICS.values(), *PICTURE_METRICS.values())}
+TABLES = (ALL_METRICS, PICTURE_METRICS, CLIP_METRICS, EDIT_METRICS, TEXT_METRICS)
+BETTER = {name: row.higher_is_better for table in TABLES for name, row in table.items()}
 
 
 def entries() -> dict[str, list[str]]:
@@ -37,6 +41,7 @@ def test_there_are_no_entries_of_what_is_not_there() -> None:
 
 def test_every_option_is_told() -> None:
     settings = {row.name: row.settings for row in ALL_METRICS.values()} | {CLIP_SCORE: ClipScoreSettings()}
+    settings |= dict.fromkeys(TEXT_METRICS, SETTINGS)
     for metric, options in settings.items():
         for option in () if options is None else type(options).__dataclass_fields__:
             assert f"`{metric}.{option}`" in PAGE

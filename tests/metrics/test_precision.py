@@ -16,11 +16,11 @@ from sklearn.datasets import load_sample_image
 from torch import Tensor
 
 from paragone.data.decoding import decode_picture
-from paragone.data.images import read_images
+from paragone.data.images import CPU_CHUNK, read_images
 from paragone.metrics import FeatureStatistics, frechet_distance, frechet_estimate, kernel_distance
 from paragone.metrics.extractors.inception import Inception
 from paragone.metrics.extractors.inception_network import InceptionNetwork
-from paragone.metrics.features import CPU_CHUNK, ExtractionOptions, extract_side
+from paragone.metrics.features import ExtractionOptions, extract_side
 
 ROOT = Path(__file__).parents[2]
 RNG = np.random.default_rng(0)

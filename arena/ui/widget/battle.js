@@ -48,6 +48,9 @@ class Battle {
     root.querySelectorAll("[data-act]").forEach((button) => (button.onclick = () => this.act(button.dataset.act)));
     root.querySelectorAll("[data-look]").forEach((button) => (button.onclick = () => this.look(button.dataset.look)));
     root.querySelectorAll("[data-zoom]").forEach((button) => (button.onclick = () => this.zoomTo(button.dataset.zoom)));
+    this.find("[data-unveil]").onclick = () => this.unveil();
+    this.stage.addEventListener("click", (event) => this.veiled && (event.stopPropagation(), this.unveil()), { capture: true, signal });
+    this.find(".mask").onclick = () => this.showMask(!this.stage.classList.contains("masked"));
     const prompt = this.find(".prompt");
     prompt.onscroll = () => this.hintAtMore(prompt);
     const wipe = this.find(".wipe input");
@@ -76,15 +79,24 @@ class Battle {
   start() {
     this.player?.end();
     this.player = null;
-    Object.assign(this, { seenAt: null, sent: null, failed: false });
+    Object.assign(this, { seenAt: null, sent: null, failed: false, loaded: false });
+    this.veil(this.data.veiled);
     this.root.querySelector(".battle").dataset.battle = this.data.battle;
     this.find(".player").hidden = true;
     this.find(".pane.s").hidden = !this.data.source;
     for (const side of SIDES) this.find(`.pane.${side} figcaption`).textContent = side.toUpperCase();
     this.stage.classList.toggle("sourced", Boolean(this.data.source));
     for (const view of this.root.querySelectorAll(".view")) view.replaceChildren(el("span", "Loading…", "waiting"));
+    this.find(".mask").hidden = !this.data.mask;
+    this.showMask(false);
     this.lens.reset();
     this.look("side");
+  }
+
+  // The edge of the mask: always over the source, over both results when it is asked for.
+  showMask(shown) {
+    this.stage.classList.toggle("masked", shown);
+    this.find(".mask").setAttribute("aria-pressed", String(shown));
   }
 
   async load() {
@@ -94,6 +106,7 @@ class Battle {
       const loaded = await Promise.all(wanted.map(([side, address]) => this.open(side, address)));
       if (this.data.battle !== battle || this.quit.signal.aborted) return;
       loaded.forEach(([side, picture]) => this.find(`.pane.${side} .view`).replaceChildren(picture)); // all at once
+      this.outline(battle, loaded.map(([side]) => side));
       const videos = loaded.slice(0, 2).map(([, picture]) => picture).filter((picture) => picture.tagName === "VIDEO");
       if (videos.length) {
         this.find(".player").hidden = false;
@@ -102,9 +115,8 @@ class Battle {
       this.layOut();
       await new Promise((painted) => requestAnimationFrame(() => requestAnimationFrame(painted)));
       if (this.data.battle !== battle) return;
-      this.seenAt = performance.now();
-      this.find(".battle").dataset.seen = "yes";
-      setTimeout(() => this.gate(), this.data.dwell_ms + 5);
+      this.loaded = true;
+      this.see();
       this.data.next?.forEach((address) => fetched(address).catch(() => {}));
     } catch {
       if (this.data.battle !== battle) return;
@@ -112,6 +124,47 @@ class Battle {
       this.find(".notice").textContent = "A picture of this battle cannot be loaded. Skip it, or reload the page.";
     }
     this.gate();
+  }
+
+  // From now on both pictures are on the screen, and nothing lies over them.
+  see() {
+    if (!this.loaded || this.veiled || this.seenAt !== null) return;
+    this.seenAt = performance.now();
+    this.root.querySelector(".battle").dataset.seen = "yes";
+    setTimeout(() => this.gate(), this.data.dwell_ms + 5);
+  }
+
+  // Both sides are blurred alike, so that the veil does not say which of them was flagged.
+  veil(veiled) {
+    this.veiled = veiled;
+    this.root.querySelector(".battle").dataset.veiled = veiled ? "yes" : "no";
+    this.find(".veil").hidden = !veiled;
+  }
+
+  unveil() {
+    if (!this.veiled) return;
+    this.veil(false);
+    this.layOut();
+    this.see();
+    this.gate();
+  }
+
+  // Not waited for: a vote needs no outline.
+  async outline(battle, sides) {
+    if (!this.data.mask) return;
+    try {
+      const { url } = await fetched(this.data.mask);
+      for (const side of sides) {
+        const edge = el("img", undefined, "outline");
+        Object.assign(edge, { alt: side === "s" ? "Where the picture may change" : "", src: url, draggable: false });
+        await edge.decode();
+        if (this.data.battle !== battle) return;
+        this.find(`.pane.${side} .view`).append(edge);
+      }
+      this.lens.draw();
+    } catch {
+      this.find(".mask").hidden = true;
+    }
   }
 
   async open(side, address) {
@@ -153,7 +206,7 @@ class Battle {
     if (this.sent !== null) return false;
     if (what === "next") return revealed;
     if (what === "undo") return revealed && this.undoable();
-    if (what === "skip") return !revealed && (seen || this.failed);
+    if (what === "skip") return !revealed && (seen || this.failed || this.veiled);
     return !revealed && seen && !this.failed;
   }
 
@@ -185,7 +238,9 @@ class Battle {
       event.preventDefault();
       this.look("flicker");
     } else if (key === "escape") this.look("side");
+    else if (key === "v") this.unveil();
     else if (key === "z") this.lens.step(this.view(), null);
+    else if (key === "m" && this.data.mask) this.showMask(!this.stage.classList.contains("masked"));
     else if (VOTES[key]) this.act(VOTES[key]);
     else if (ACTIONS[key]) this.act(ACTIONS[key]);
   }

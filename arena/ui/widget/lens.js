@@ -110,9 +110,11 @@ class Lens {
       }
       const left = view.clientWidth / 2 - held(this.x, reach(width, view.clientWidth)) * width * scale;
       const top = view.clientHeight / 2 - held(this.y, reach(height, view.clientHeight)) * height * scale;
-      picture.style.width = `${width}px`;
-      picture.style.height = `${height}px`;
-      picture.style.transform = `translate(${left}px, ${top}px) scale(${scale})`;
+      for (const layer of view.querySelectorAll("img, video")) {
+        layer.style.width = `${width}px`;
+        layer.style.height = `${height}px`;
+        layer.style.transform = `translate(${left}px, ${top}px) scale(${scale})`;
+      }
       picture.classList.toggle("sharp", scale * devicePixelRatio >= 1.99);
       view.classList.toggle("closer", this.zoom > 1);
     }

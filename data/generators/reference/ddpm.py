@@ -8,15 +8,24 @@ q(x_{t-1} | x_t, x₀) at the predicted x₀, clipped to the range of pixels.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from paragone.data.digits import Digits
 from paragone.data.generators.base import Generation, GenerationRequest
-from paragone.data.generators.reference.network import DigitNetwork, answer, train_network
+from paragone.data.generators.reference.guidance import guided
+from paragone.data.generators.reference.network import (
+    DigitNetwork,
+    Network,
+    Weights,
+    answer,
+    to_pixels,
+    train_network,
+)
 from paragone.data.progress import Progress, silent
 from paragone.data.records import Task
 
@@ -30,7 +39,7 @@ def cosine_alpha_bar(n_steps: int = T) -> Tensor:
     return alpha_bar / alpha_bar[0]
 
 
-def ddpm_loss(network: DigitNetwork, x0: Tensor, digit: Tensor, rng: torch.Generator) -> Tensor:
+def ddpm_loss(network: Network, x0: Tensor, digit: Tensor, rng: torch.Generator) -> Tensor:
     """The simple ε-loss (Ho et al., eq. 14) at uniform steps 1..T."""
     step = torch.randint(1, T + 1, (len(x0),), generator=rng)
     noise = torch.randn(x0.shape, generator=rng)
@@ -39,29 +48,47 @@ def ddpm_loss(network: DigitNetwork, x0: Tensor, digit: Tensor, rng: torch.Gener
     return functional.mse_loss(network(noisy, step / T, digit), noise)
 
 
-def train_ddpm(digits: Digits, *, steps: int, seed: int, progress: Progress = silent) -> dict[str, Tensor]:
-    """Weights of the noise predictor after `steps` steps."""
-    return train_network(digits, ddpm_loss, steps=steps, keep=[steps], seed=seed, task="train DDPM", progress=progress)[
-        steps
-    ]
+def train_ddpm(
+    digits: Digits,
+    *,
+    steps: int,
+    seed: int,
+    build: Callable[[], nn.Module] = DigitNetwork,
+    progress: Progress = silent,
+) -> dict[str, Tensor]:
+    """Weights of the noise predictor that `build` makes, after `steps` steps."""
+    return train_network(
+        to_pixels(digits.images),
+        digits.labels,
+        ddpm_loss,
+        build=build,
+        steps=steps,
+        seed=seed,
+        task="train DDPM",
+        progress=progress,
+    )[steps]
 
 
 class DDPM:
-    """A trained diffusion model, sampled by all T ancestral steps."""
+    """A trained diffusion model, sampled by all T ancestral steps at guidance scale `guidance`."""
 
     task = Task.TEXT_TO_IMAGE
 
-    def __init__(self, name: str, weights: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self, name: str, weights: Weights, *, guidance: float = 1.0, build: Callable[[], nn.Module] = DigitNetwork
+    ) -> None:
         self.name = name
-        self.network = DigitNetwork()
+        self.guidance = guidance
+        self.network = build()
         self.network.load_state_dict(weights)
 
     def generate(self, requests: Sequence[GenerationRequest], /) -> Iterator[Generation]:
         """Draw each request's chain; noise row 0 starts it, row t drives the step into x_{t-1}."""
-        yield from answer(self.network, requests, _ancestral, n_noise=T)
+        yield from answer(requests, partial(ancestral, guided(self.network, self.guidance)), n_noise=T)
 
 
-def _ancestral(network: DigitNetwork, noise: Tensor, digit: Tensor, no_class: Tensor) -> Tensor:
+def ancestral(network: Network, noise: Tensor, digit: Tensor) -> Tensor:
+    """Walk from x_T = noise[:, 0] down to x_0, [N, D]; `noise` is [N, T, D]."""
     alpha_bar = cosine_alpha_bar()
     x = noise[:, 0]
     for step in range(T, 0, -1):
