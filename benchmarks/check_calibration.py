@@ -119,7 +119,7 @@ def _sampled(folder: Path, *, runs: int) -> dict[str, NDArray[Any]]:
     from paragone.data.generators.runner import requests_for
     from paragone.data.images import read_images
     from paragone.demo.contestants import DemoSettings
-    from paragone.demo.training import EXTRACTOR, run_training
+    from paragone.demo.training import EXTRACTOR, RUNS, train
     from paragone.judges.digits import DigitsJudge
     from paragone.metrics.features import ExtractionOptions, extract_side, open_extractor
 
@@ -128,7 +128,7 @@ def _sampled(folder: Path, *, runs: int) -> dict[str, NDArray[Any]]:
     for run in ("flow-matching", EXTRACTOR):
         if not list(models.glob(f"{run}*.safetensors")):
             print(f"training {run}", flush=True)
-            run_training(run, models, settings)
+            train(RUNS[run], models, settings)
     training, reference = load_digits_split(seed=0)
     extractor = open_extractor("digits", weights=models / f"{EXTRACTOR}.safetensors")
     judge, digits = DigitsJudge(reference), np.repeat(np.arange(10), SEEDS)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from paragone.data.errors import UsageError
 from paragone.data.images import ImageSource, OnError
 from paragone.data.progress import Progress, silent
+from paragone.data.records import Prompt
 from paragone.metrics.catalogue import ALIASES
 from paragone.metrics.compute import gather
 from paragone.metrics.inputs import ClipReading, Source, open_samples
@@ -50,7 +51,7 @@ def measure_run(
     scores: Path | None = None,
     lower_is_better: Sequence[str] = (),
     model: str = "",
-    prompt_texts: Mapping[str, str] | None = None,
+    asked: tuple[Prompt, ...] = (),
     keep_features: bool = False,
     clips: ClipReading | None = None,
     reading: Reading = READING,
@@ -97,7 +98,7 @@ def measure_run(
         gathered,
         replace(recipe, metrics=names, features=gathered.request.features[0]),
         model=model,
-        prompt_texts=prompt_texts,
+        asked=asked,
         keep_features=keep_features,
     )
     if scores is None:

@@ -19,7 +19,7 @@ from paragone import __version__
 from paragone.data.errors import InputError, TooFewSamples, UsageError
 from paragone.data.generators.runner import MANIFEST, read_manifest
 from paragone.data.images import ImageSource
-from paragone.data.records import Status
+from paragone.data.records import Prompt, Status
 from paragone.metrics.captions import caption_result
 from paragone.metrics.catalogue import ALIASES, Metric, Side, metric_named
 from paragone.metrics.checks import Gate
@@ -45,7 +45,7 @@ def record_of(
     recipe: Recipe,
     *,
     model: str = "",
-    prompt_texts: Mapping[str, str] | None = None,
+    asked: tuple[Prompt, ...] = (),
     keep_features: bool = False,
 ) -> RunRecord:
     """The record of the generated side; raises `UsageError` when it is statistics, which have no samples."""
@@ -80,7 +80,7 @@ def record_of(
         },
         packed=packed.get("generated") if keep_features else None,
         weights=_weights_of(pictures),
-        prompt_texts=prompt_texts or {},
+        prompts=asked,
         unanswered=_unanswered(pictures),
     )
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from paragone.data.errors import InputError, NotComparable, ParagoneError
 from paragone.data.files import write_atomically
+from paragone.data.records import Prompt, Task
 from paragone.metrics.checks import Gate
 from paragone.metrics.checks_paired import Column
 from paragone.metrics.feature_statistics import FeatureStatistics, ForeignStatistics, Statistics
@@ -136,7 +137,12 @@ def ranges(numbers: Sequence[int]) -> str:
 
 def _arrays_of(run: RunRecord) -> Arrays:
     items = run.items
-    told = {"names": items.names, "prompts": items.prompts, "seeds": items.seeds, "texts": dict(run.prompt_texts)}
+    told = {
+        "names": items.names,
+        "prompts": items.prompts,
+        "seeds": items.seeds,
+        "asked": [_prompt(one) for one in run.prompts],
+    }
     arrays: Arrays = {"items": np.frombuffer(json.dumps(told, ensure_ascii=False, sort_keys=True).encode(), np.uint8)}
     for name, one in run.measures.items():
         if one.column is not None:
@@ -150,6 +156,10 @@ def _arrays_of(run: RunRecord) -> Arrays:
         if side.packed is not None:
             arrays |= _packed(role, side.packed)
     return arrays
+
+
+def _prompt(one: Prompt) -> dict[str, Any]:
+    return {"id": one.id, "text": one.text, "task": one.task, "tags": list(one.tags)}
 
 
 def _moments(role: str, statistics: Statistics) -> Arrays:
@@ -245,7 +255,7 @@ def _run_of(document: Mapping[str, Any], arrays: Arrays) -> RunRecord:
         alpha=document["error_rate"],
         power=document["power"],
         looks=tuple(numbers_in(text) for text in document["looks"]),
-        prompt_texts=told["texts"],
+        prompts=tuple(Prompt(one["id"], one["text"], Task(one["task"]), tuple(one["tags"])) for one in told["asked"]),
         unanswered=document["samples"]["unanswered"],
         notes=tuple(document["notes"]),
     )

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paragone.data.errors import InputError
+from paragone.data.records import Prompt
 from paragone.metrics.checks import ALPHA, POWER, Gate
 from paragone.metrics.checks_paired import Column
 from paragone.metrics.feature_statistics import FeatureStatistics, Rows, Statistics, promoted
@@ -114,7 +115,7 @@ class RunRecord:
     alpha: float = ALPHA
     power: float = POWER
     looks: tuple[tuple[int, ...], ...] = ()  # seeds of each look that was declared beforehand; () for one look
-    prompt_texts: Mapping[str, str] = field(default_factory=dict)
+    prompts: tuple[Prompt, ...] = ()  # what was asked, where it is known: a generator can then be asked the same
     unanswered: int = 0  # requests of the manifest that have no sample: refused, filtered, failed
     notes: tuple[str, ...] = ()
 

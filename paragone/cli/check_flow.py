@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from paragone.cli.check_report import CheckReport, Outcome, problem_of
 from paragone.data.errors import InputError, NotComparable, ParagoneError, UsageError
 from paragone.data.progress import Progress
+from paragone.data.records import Prompt
 from paragone.metrics.checks_measure import READING, Reading
 
 if TYPE_CHECKING:
@@ -68,16 +69,16 @@ def bless(request: Request, *, progress: Progress) -> tuple[RunRecord, list[str]
         raise UsageError(f"--bless takes one run, not {len(request.candidates)}; name the one to be the baseline")
     before = read_run(request.baseline) if request.baseline.is_file() else None
     recipe = _recipe(request, before)
-    texts: Mapping[str, str] = {} if before is None else before.prompt_texts
+    asked: tuple[Prompt, ...] = () if before is None else before.prompts
     looks = request.looks or (() if before is None else before.looks)
     source: Any = request.candidates[0] if request.candidates else None
     name = request.name
     if request.generator is not None:
-        opened, texts = _generator_and_texts(request, texts)
+        opened, asked = _generator_and_prompts(request, asked)
         seeds = sorted({seed for look in looks for seed in look}) or request.seeds or (before.seeds if before else ())
         if not seeds:
             raise UsageError("which seeds? Name them with --seeds 0-99 (or --look, once for each look)")
-        source = _answered(request, recipe, opened, texts, seeds, progress)
+        source = _answered(request, recipe, opened, asked, seeds, progress)
         name = request.name or opened.adapter.name
     run = measure_run(
         source,
@@ -89,7 +90,7 @@ def bless(request: Request, *, progress: Progress) -> tuple[RunRecord, list[str]
         scores=request.scores,
         lower_is_better=request.lower_is_better,
         model=name,
-        prompt_texts=texts,
+        asked=asked,
         keep_features=request.keep_features,
         clips=_clip_reading(recipe),
         reading=request.reading,
@@ -223,13 +224,13 @@ def _one(
     if request.generator is not None:
         found, source = _generated(request, baseline, gates, alpha=alpha, power=power, progress=progress)
     else:
-        candidate = _measured(source, request, baseline, baseline.prompt_texts, request.name, progress)
+        candidate = _measured(source, request, baseline, baseline.prompts, request.name, progress)
         found = _decided(request, baseline, candidate, gates, alpha=alpha, power=power)
     return _with_arena(found, request, alpha=alpha, power=power), source
 
 
 def _measured(
-    source: Any, request: Request, baseline: RunRecord, texts: Mapping[str, str], name: str, progress: Progress
+    source: Any, request: Request, baseline: RunRecord, asked: tuple[Prompt, ...], name: str, progress: Progress
 ) -> RunRecord:
     from paragone.metrics.checks_measure import measure_run
 
@@ -244,7 +245,7 @@ def _measured(
         scores=request.scores,
         lower_is_better=request.lower_is_better,
         model=name,
-        prompt_texts=texts,
+        asked=asked,
         clips=_clip_reading(recipe),
         reading=request.reading,
         progress=progress,
@@ -289,7 +290,7 @@ def _generated(
     progress: Progress,
 ) -> tuple[RunCheck, str]:
     """Look by look where --extend allows more than one; a gate that was decided at a look stays decided."""
-    opened, texts = _generator_and_texts(request, baseline.prompt_texts)
+    opened, asked = _generator_and_prompts(request, baseline.prompts)
     if not baseline.seeds:
         raise UsageError("the baseline's samples have no manifest, so there are no seeds to repeat; name GENERATED")
     looks = baseline.looks or (baseline.seeds,)
@@ -302,8 +303,8 @@ def _generated(
     decided: dict[str, Finding] = {}
     for number in range(len(looks)):
         seeds = sorted(seed for look in looks[: number + 1] for seed in look)
-        pictures = _answered(request, baseline.recipe, opened, texts, seeds, progress)
-        candidate = _measured(pictures, request, baseline, texts, request.name or opened.adapter.name, progress)
+        pictures = _answered(request, baseline.recipe, opened, asked, seeds, progress)
+        candidate = _measured(pictures, request, baseline, asked, request.name or opened.adapter.name, progress)
         found = _decided(request, baseline, candidate, gates, alpha=alpha, power=power, shares=shares, look=number + 1)
         findings = tuple(decided.get(one.metric, one) for one in found.findings)
         decided |= {one.metric: one for one in findings if one.verdict != "inconclusive"}
@@ -313,27 +314,27 @@ def _generated(
     return found, str(pictures.origin)
 
 
-def _generator_and_texts(request: Request, known: Mapping[str, str]) -> tuple[Opened, Mapping[str, str]]:
+def _generator_and_prompts(request: Request, known: tuple[Prompt, ...]) -> tuple[Opened, tuple[Prompt, ...]]:
     from paragone.cli.check_generate import open_generator, prompts_of
 
     assert request.generator is not None
     prompts = prompts_of(request.prompts, known)
-    return open_generator(request.generator), {prompt.id: prompt.text for prompt in prompts}
+    return open_generator(request.generator), prompts
 
 
 def _answered(
     request: Request,
     recipe: Recipe,
     opened: Opened,
-    texts: Mapping[str, str],
+    asked: tuple[Prompt, ...],
     seeds: Sequence[int],
     progress: Progress,
 ) -> Any:
-    from paragone.cli.check_generate import generate, prompts_of
+    from paragone.cli.check_generate import generate
     from paragone.cli.generate_run import folder_name
 
     folder, clips = request.samples / folder_name(opened.adapter.name), _clip_reading(recipe)
-    return generate(opened, prompts_of(None, texts), seeds, folder, clips=clips, progress=progress)
+    return generate(opened, asked, seeds, folder, clips=clips, progress=progress)
 
 
 def _age_days(created: str) -> float:

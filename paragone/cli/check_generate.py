@@ -7,7 +7,7 @@ of the surroundings, not a regression, and so are too many answers that ended in
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,13 +49,17 @@ def open_generator(name: str) -> Opened:
     return Opened(adapter, fingerprint(made_by))
 
 
-def prompts_of(path: Path | None, texts: Mapping[str, str]) -> tuple[Prompt, ...]:
+def prompts_of(path: Path | None, known: tuple[Prompt, ...]) -> tuple[Prompt, ...]:
     """The prompts in a file (paragone.data.prompts), or the baseline's own."""
-    if path is not None:
-        return tuple(read_prompts(path))
-    if not texts:
-        raise UsageError("the baseline does not hold its prompts' texts; name their file with --prompts")
-    return tuple(Prompt(name, text) for name, text in texts.items())
+    prompts = known if path is None else tuple(read_prompts(path))
+    if not prompts:
+        raise UsageError("the baseline does not hold its prompts' words; name their file with --prompts")
+    with_pictures = [prompt.id for prompt in prompts if prompt.source is not None]
+    if with_pictures:
+        raise UsageError(
+            f"prompt {with_pictures[0]!r} starts from a picture: use `paragone generate`, and check the folder it fills"
+        )
+    return prompts
 
 
 def generate(

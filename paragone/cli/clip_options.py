@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from paragone.data.clip_sampling import Sampling, Short
     from paragone.metrics.inputs import ClipReading
 
+R = TypeVar("R")
 DEFAULT_FRAMES = 16
 
 
@@ -116,15 +117,15 @@ _OPTIONS = (
 )
 
 
-def clip_options(command: Callable[..., None]) -> Callable[..., None]:
+def clip_options(command: Callable[..., R]) -> Callable[..., R]:
     """Add the options to a command, whose function gets them together, as `clips`."""
 
     @functools.wraps(command)
-    def gathered(**given: Any) -> None:
+    def gathered(**given: Any) -> R:
         clips = ClipOptions(**{one.name: given.pop(one.name) for one in fields(ClipOptions)})
-        command(clips=clips, **given)
+        return command(clips=clips, **given)
 
-    found: Callable[..., None] = gathered
+    found: Callable[..., R] = gathered
     for option in reversed(_OPTIONS):
         found = option(found)
     return found

@@ -130,8 +130,9 @@ def metrics(
     from paragone.cli.item_metrics import plan_items
     from paragone.cli.output import check_writable, progress_bars, write_json
     from paragone.cli.tables import check_table, write_table
-    from paragone.metrics.compute import gather, report_of
+    from paragone.metrics.compute import gather
     from paragone.metrics.distributed import ranks_of_this_run
+    from paragone.metrics.reporting import report_of
     from paragone.metrics.settings import parse_settings
 
     with ranks_of_this_run() as ranks, progress_bars() as progress:

@@ -33,8 +33,8 @@ class MetricLogger(Protocol):
 class ScalarLogger:
     """Value, interval and n as scalars called fd, fd/low, fd/high and fd/n, through `log(name, value, step)`."""
 
-    def __init__(self, log: Callable[[str, float, int], Any]) -> None:
-        self._log = log
+    def __init__(self, log: Callable[[str, float, int], Any], *, separator: str = "/") -> None:
+        self._log, self._separator = log, separator
 
     def value(self, metric: str, value: float, step: int, /) -> None:
         """One scalar."""
@@ -42,12 +42,12 @@ class ScalarLogger:
 
     def interval(self, metric: str, low: float, high: float, step: int, /) -> None:
         """Two scalars."""
-        self._log(f"{metric}/low", low, step)
-        self._log(f"{metric}/high", high, step)
+        self._log(f"{metric}{self._separator}low", low, step)
+        self._log(f"{metric}{self._separator}high", high, step)
 
     def n(self, metric: str, count: int, step: int, /) -> None:
         """One scalar."""
-        self._log(f"{metric}/n", count, step)
+        self._log(f"{metric}{self._separator}n", count, step)
 
 
 def wandb_logger(run: Any) -> ScalarLogger:
@@ -61,8 +61,8 @@ def tensorboard_logger(writer: Any) -> ScalarLogger:
 
 
 def mlflow_logger(mlflow: Any) -> ScalarLogger:
-    """MLflow: `mlflow_logger(mlflow)`, the module, inside an active run."""
-    return ScalarLogger(lambda name, value, step: mlflow.log_metric(name, value, step=step))
+    """MLflow: `mlflow_logger(mlflow)`, the module, inside an active run. Names are fd.low …: a store may be of files."""
+    return ScalarLogger(lambda name, value, step: mlflow.log_metric(name, value, step=step), separator=".")
 
 
 class CsvLogger:
