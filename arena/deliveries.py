@@ -95,7 +95,7 @@ def request_outcomes(attempts: Iterable[Attempt]) -> Outcomes:
 
 
 def request_table(outcomes: Outcomes) -> pd.DataFrame:
-    """One row a model with `REQUEST_COLUMNS`; `delivered` is a share, `n_failed` neither delivered nor declined."""
+    """One row a model (index) with `REQUEST_COLUMNS`; `n_failed` are neither delivered nor declined."""
     rows = {}
     for model, requests in outcomes.items():
         ended = list(requests.values())

@@ -70,9 +70,17 @@ def read_digits(paths: Sequence[Path]) -> NDArray[np.uint8]:
     """
     images = np.empty((len(paths), SIZE_PX, SIZE_PX), np.uint8)
     for image, path in zip(images, paths, strict=True):
-        try:
-            with Image.open(path) as picture:
-                image[...] = np.asarray(picture.convert("L"))
-        except (OSError, ValueError) as error:
-            raise UnreadableImage(f"{path}: not a readable {SIZE_PX}×{SIZE_PX} picture of a digit ({error})") from error
+        image[...] = read_grey(path, SIZE_PX)
     return images
+
+
+def read_grey(path: Path, size_px: int) -> NDArray[np.uint8]:
+    """A square picture in grey; raises `UnreadableImage` for one that is broken or of another size."""
+    try:
+        with Image.open(path) as picture:
+            pixels: NDArray[np.uint8] = np.asarray(picture.convert("L"))
+        if pixels.shape != (size_px, size_px):
+            raise ValueError(f"it is {pixels.shape[1]}×{pixels.shape[0]}")
+    except (OSError, ValueError) as error:
+        raise UnreadableImage(f"{path}: not a readable {size_px}×{size_px} picture of a digit ({error})") from error
+    return pixels

@@ -97,6 +97,19 @@ def draw_moves(digits: Digits, *, seed: int) -> list[Move]:
     return moves
 
 
+def random_clips(digits: Digits, n: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """`n` clips [N, 16, 16, 16] of random digits, and their directions [N] by their places in `DIRECTIONS`."""
+    velocities = np.array(list(DIRECTIONS.values()))
+    directions = rng.integers(len(velocities), size=n)
+    starts = rng.integers(0, ROOM_PX + 1, size=(n, 2))
+    images = digits.images[rng.integers(len(digits), size=n)]
+    clips = [
+        render(image, trajectory(start, velocity))
+        for image, start, velocity in zip(images, starts, velocities[directions], strict=True)
+    ]
+    return np.stack(clips), directions
+
+
 def prompt_direction(prompt: Prompt) -> int:
     """Which of `DIRECTIONS` a prompt of this data set asks for, by its place in the table."""
     for place, name in enumerate(DIRECTIONS):

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
+
 FOLDER_VARIABLE = "PARAGONE_DIR"  # the project folder to show
 DATABASE_VARIABLE = "PARAGONE_DB"  # a database elsewhere: a path, or sqlite:///…
 PASSWORD_VARIABLE = "PARAGONE_ADMIN_PASSWORD"  # of the pages Admin and Audit
@@ -39,3 +41,8 @@ SERVER_OPTIONS: dict[str, str | bool | int] = {
     "theme.dark.secondaryBackgroundColor": "#20202b",
     "theme.dark.textColor": "#ececf4",
 }
+
+
+def widget_part(name: str) -> str:
+    """A file of the browser's half of a component."""
+    return files("paragone.arena.ui").joinpath("widget", name).read_text(encoding="utf-8")

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib.resources import files
 from typing import Any, Literal, get_args
 
 import streamlit as st
 
+from paragone.arena.ui import widget_part
 from paragone.data.records import Winner
 
 Act = Literal["model_a", "model_b", "tie", "both_bad", "skip", "next", "undo"]
@@ -102,13 +102,9 @@ def answer_of(battle: str) -> object:
     return getattr(st.session_state.get(widget_key(battle)), "act", None)
 
 
-def _part(name: str) -> str:
-    return files("paragone.arena.ui").joinpath("widget", name).read_text(encoding="utf-8")
-
-
 _component: Callable[..., Any] = st.components.v2.component(
     "paragone_battle",
-    html=_part("battle.html"),
-    css=_part("battle.css"),
-    js="\n".join(_part(name) for name in ("lens.js", "player.js", "battle.js")),
+    html=widget_part("battle.html"),
+    css=widget_part("battle.css"),
+    js="\n".join(widget_part(name) for name in ("lens.js", "player.js", "battle.js")),
 )

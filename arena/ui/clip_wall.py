@@ -7,13 +7,12 @@ without plots. All plots of one measure have one scale.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-from paragone.arena.ui import veil
+from paragone.arena.ui import veil, widget_part
 from paragone.arena.ui.media import clip_url
 from paragone.arena.ui.pictures import is_video
 from paragone.arena.ui.reading import OpenProject
@@ -100,13 +99,9 @@ def _moves(path: Path) -> bool:
     return is_video(head) or path.suffix.lower() in ANIMATED
 
 
-def _part(name: str) -> str:
-    return files("paragone.arena.ui").joinpath("widget", name).read_text(encoding="utf-8")
-
-
 _component: Callable[..., Any] = st.components.v2.component(
     "paragone_clips",
-    html=_part("clips.html"),
-    css=_part("clips.css"),
-    js="\n".join(_part(name) for name in ("player.js", "clips.js")),
+    html=widget_part("clips.html"),
+    css=widget_part("clips.css"),
+    js="\n".join(widget_part(name) for name in ("player.js", "clips.js")),
 )

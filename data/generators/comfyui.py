@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from paragone.data.errors import InputError, UnreadableImage, UsageError
+from paragone.data.errors import InputError, UsageError
 from paragone.data.generators.base import Generation, GenerationRequest
 from paragone.data.generators.http_service import Patience, RequestFailed, Service
 from paragone.data.generators.jobs import JobLog, Waiting, request_key
@@ -86,7 +86,7 @@ class ComfyUI:
             if error.status is not Status.TIMEOUT:
                 self._jobs.ended(key)
             return Generation(request, status=error.status, message=str(error))
-        except UnreadableImage as error:
+        except InputError as error:
             return Generation(request, status=Status.ERROR, message=str(error))
 
     def _order(self, request: GenerationRequest, key: str) -> str:

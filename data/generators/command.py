@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from paragone.data.errors import InputError, UnreadableImage, UsageError
+from paragone.data.errors import InputError, UsageError
 from paragone.data.generators.base import VIDEO_TASKS, Generation, GenerationRequest
 from paragone.data.generators.media import delivered
 from paragone.data.generators.pricing import money
@@ -264,5 +264,5 @@ def _read(request: GenerationRequest, path: Path, ended: _Ended, **facts: Any) -
         return Generation(request, status=Status.ERROR, message=f"the program wrote no {path.name}{words}")
     try:
         return Generation(request, file=delivered(path.read_bytes(), path.name), **facts)
-    except UnreadableImage as error:
+    except InputError as error:
         return Generation(request, status=Status.ERROR, message=f"{error}{words}")

@@ -19,7 +19,7 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
-from paragone.data.errors import InputError, UnreadableImage, UsageError
+from paragone.data.errors import InputError, UsageError
 from paragone.data.generators.base import Generation, GenerationRequest
 from paragone.data.generators.media import delivered
 from paragone.data.generators.pricing import money
@@ -71,7 +71,7 @@ class FolderGenerator:
         try:
             path = self._inside(str(row["file"])) if row else self._file(request)
             return Generation(request, file=delivered(path.read_bytes(), str(path)), **facts)
-        except (OSError, UnreadableImage, InputError) as error:
+        except (OSError, InputError) as error:
             return Generation(request, status=Status.ERROR, message=str(error))
 
     def _file(self, request: GenerationRequest) -> Path:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from paragone.data.errors import InputError, UnreadableImage, UsageError
+from paragone.data.errors import InputError, UsageError
 from paragone.data.generators.base import Generation, GenerationRequest
 from paragone.data.generators.downloads import fetch_output, from_base64
 from paragone.data.generators.http_service import Patience, RequestFailed, Service, refusal_status
@@ -115,7 +115,7 @@ class HttpJob:
             if error.status is not Status.TIMEOUT:
                 self._jobs.ended(key)
             return Generation(request, status=error.status, message=str(error))
-        except (UnreadableImage, InputError) as error:
+        except InputError as error:
             generation = Generation(request, status=Status.ERROR, message=str(error))
         self._jobs.ended(key)
         return generation

@@ -8,51 +8,46 @@ kept as it is: a second encoding would lose quality and its statement of provena
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import threading
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from paragone.data.decoding import array_to_rgb, decode_picture
+from paragone.data.clip_decoding import ANIMATIONS, decode_animation, decode_video
+from paragone.data.clip_sampling import ClipRule
+from paragone.data.decoding import Decoded, array_to_rgb, decode_picture
 from paragone.data.errors import InputError, ParagoneError, UnreadableImage
 from paragone.data.generators.base import MediaFile
 
-MOST_FRAMES = 10_000
 ENCODER = "libx264rgb"
 ROUNDING = 0.01  # by how much decoders overshoot 0..1
-_VIDEO_SUFFIXES = {"mov": ".mp4", "matroska": ".webm"}  # FFmpeg's readers that are allowed; others follow addresses
+VIDEOS = (".mp4", ".webm")
+EVERY_FRAME = ClipRule(frames=None, sampling="all")
+_one_clip_at_a_time = threading.Lock()  # whole clips are large in memory
 
 
 def delivered(content: bytes, name: str) -> MediaFile:
-    """What a service delivered, after decoding all of it; raises `UnreadableImage` for what is damaged or no media."""
+    """What a service delivered, after decoding all of it; raises `InputError` for what is damaged or no media."""
     suffix = suffix_of(content)
     if suffix is None:
         raise UnreadableImage(f"{name}: {_what_it_is(content)}, not a picture or clip")
-    if suffix in _VIDEO_SUFFIXES.values():
-        found = [(frame.pixels.shape, frame.rate) for frame in _frames(content, name)]
-        if not found:
-            raise UnreadableImage(f"{name}: a clip without a frame")
-        (height, width, _), rate = found[0]
-        return MediaFile(content, suffix, width, height, len(found), float(rate))
-    clip = _animation(content, name) if suffix in (".gif", ".webp", ".png") else None
-    if clip is not None:
-        return MediaFile(content, suffix, clip[0].shape[2], clip[0].shape[1], len(clip[0]), clip[1])
-    height, width = decode_picture(content, name).pixels.shape[:2]
-    return MediaFile(content, suffix, width, height)
+    if not _moves(content, suffix):
+        height, width = decode_picture(content, name).pixels.shape[:2]
+        return MediaFile(content, suffix, width, height)
+    with _one_clip_at_a_time:
+        clip = _decode_clip(content, suffix, name)
+    n_frames, height, width = clip.pixels.shape[:3]
+    return MediaFile(content, suffix, width, height, n_frames, _rate(clip))
 
 
 def pixels_of(file: MediaFile, name: str) -> NDArray[np.uint8]:
     """[H, W, 3] of a still, [T, H, W, 3] of a clip."""
     if file.frames is None:
         return decode_picture(file.content, name).pixels
-    if file.suffix in _VIDEO_SUFFIXES.values():
-        return np.stack([frame.pixels for frame in _frames(file.content, name)])
-    found = _animation(file.content, name)
-    assert found is not None  # it was an animation when `delivered` looked at it
-    return found[0]
+    return _decode_clip(file.content, file.suffix, name).pixels
 
 
 def suffix_of(content: bytes) -> str | None:
@@ -153,57 +148,25 @@ def _to_uint8(pixels: NDArray[Any], name: str) -> NDArray[np.uint8]:
     return np.round(np.clip(pixels.astype(np.float64), 0.0, 1.0) * 255.0).astype(np.uint8)
 
 
-class _Frame(NamedTuple):
-    pixels: NDArray[np.uint8]  # [H, W, 3]
-    rate: Fraction  # frames a second of the clip
-
-
-def _frames(content: bytes, name: str) -> Iterator[_Frame]:
-    """Every frame of a video; raises `UnreadableImage` for a damaged one."""
-    import av
-
-    reader = "mov" if suffix_of(content) == ".mp4" else "matroska"
+def _moves(content: bytes, suffix: str) -> bool:
+    if suffix in VIDEOS:
+        return True
     try:
-        with av.open(io.BytesIO(content), "r", format=reader) as source:
-            if not source.streams.video:
-                raise UnreadableImage(f"{name}: no pictures in it, only sound or less")
-            stream = source.streams.video[0]
-            stream.codec_context.options = {"err_detect": "explode"}  # say so; FFmpeg paints over what is damaged
-            rate = stream.average_rate or Fraction(0)
-            n_frames = 0
-            for frame in source.decode(stream):
-                n_frames += 1
-                if frame.is_corrupt:
-                    raise UnreadableImage(f"{name}: frame {n_frames} is damaged")
-                if n_frames > MOST_FRAMES:
-                    raise UnreadableImage(f"{name}: over {MOST_FRAMES} frames")
-                upright = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
-                yield _Frame(upright.astype(np.uint8, copy=False), rate)
-            if n_frames < stream.frames:
-                raise UnreadableImage(f"{name}: cut off after {n_frames} of {stream.frames} frames")
-    except (av.FFmpegError, ValueError, EOFError) as error:
-        raise UnreadableImage(f"{name}: damaged, cut off or no clip ({error})") from error
+        with Image.open(io.BytesIO(content), formats=ANIMATIONS) as picture:
+            return bool(getattr(picture, "is_animated", False))
+    except Exception:  # a JPEG, or damaged: `decode_picture` says what it is
+        return False
 
 
-def _animation(content: bytes, name: str) -> tuple[NDArray[np.uint8], float] | None:
-    """Frames [T, H, W, 3] and frames a second of an animated GIF, WebP or PNG; None when it is a still."""
-    try:
-        with Image.open(io.BytesIO(content), formats=("GIF", "WEBP", "PNG")) as picture:
-            n_frames = getattr(picture, "n_frames", 1)
-            if n_frames == 1:
-                return None
-            frames, shown_ms = [], 0.0
-            for n in range(n_frames):
-                picture.seek(n)
-                frames.append(array_to_rgb(np.asarray(picture.convert("RGBA")), name))
-                shown_ms += picture.info.get("duration") or 100.0
-            return np.stack(frames), 1000.0 * n_frames / shown_ms
-    except UnidentifiedImageError:
-        return None  # `decode_picture` knows better what to say
-    except UnreadableImage:
-        raise
-    except Exception as error:  # decoders of damaged files raise nearly anything
-        raise UnreadableImage(f"{name}: damaged or truncated ({error})") from error
+def _decode_clip(content: bytes, suffix: str, name: str) -> Decoded:
+    return (decode_video if suffix in VIDEOS else decode_animation)(content, name, EVERY_FRAME)
+
+
+def _rate(clip: Decoded) -> float | None:
+    """Frames a second, on average; None for a single frame."""
+    if clip.times_s is None or len(clip.times_s) < 2:
+        return None
+    return round(float((len(clip.times_s) - 1) / (clip.times_s[-1] - clip.times_s[0])), 6)
 
 
 def _what_it_is(content: bytes) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 
 from PIL import Image
 
-from paragone.data.errors import UnreadableImage, UsageError
+from paragone.data.errors import InputError, UsageError
 from paragone.data.generators.base import Generation, GenerationRequest
 from paragone.data.generators.downloads import fetch_output, from_base64
 from paragone.data.generators.http_service import MAX_BYTES, Patience, Reply, RequestFailed, Service, refusal_status
@@ -68,7 +68,7 @@ class OpenAIImages:
             return self._generation(request, self._negotiated(request).object())
         except RequestFailed as error:
             return Generation(request, status=error.status, message=str(error))
-        except UnreadableImage as error:
+        except InputError as error:
             return Generation(request, status=Status.ERROR, message=str(error))
 
     def _negotiated(self, request: GenerationRequest) -> Reply:

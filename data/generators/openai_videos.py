@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from paragone.data.errors import UnreadableImage, UsageError
+from paragone.data.errors import InputError, UsageError
 from paragone.data.generators.base import VIDEO_TASKS, Generation, GenerationRequest
 from paragone.data.generators.downloads import fetch_output
 from paragone.data.generators.http_service import Patience, RequestFailed, Service, error_words, refusal_status
@@ -77,7 +77,7 @@ class OpenAIVideos:
             if error.code is not None:  # the server does not know the job, or will not have the order
                 self._jobs.ended(key)
             return Generation(request, status=error.status, message=str(error))
-        except UnreadableImage as error:
+        except InputError as error:
             self._jobs.ended(key)
             return Generation(request, status=Status.ERROR, message=str(error))
         self._jobs.ended(key)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -54,7 +54,7 @@ def cost_of(
 ) -> Decimal | None:
     """What one output costs at prices of one day, added up over their units; None without a price.
 
-    Raises `InputError` when a second is priced and the output is a still.
+    None, too, where a second is priced and nobody knows how long the output is.
     """
     if not prices:
         return None
@@ -65,18 +65,16 @@ def cost_of(
         elif price.unit is PriceUnit.MEGAPIXEL:
             total += price.usd * megapixels(width, height, frames)
         elif frames is None or not fps:
-            raise InputError(f"{price.model}: is priced by the second, and this output is a still picture")
+            return None
         else:
             total += price.usd * frames / Decimal(str(fps))
     return _plain(total)
 
 
 def _plain(amount: Decimal) -> Decimal:
-    exponent = amount.as_tuple().exponent
-    if isinstance(exponent, int) and exponent < FINEST.as_tuple().exponent:  # type: ignore[operator]
-        amount = amount.quantize(FINEST)
-    normal = amount.normalize()
-    return normal if normal == 0 or normal.as_tuple().exponent <= 0 else normal.quantize(Decimal(1))  # type: ignore[operator]
+    """The amount without the zeros that add nothing, and without the endless digits of a division."""
+    digits = f"{amount.quantize(FINEST):f}".rstrip("0").rstrip(".")
+    return Decimal(digits)
 
 
 @dataclass(slots=True)
@@ -92,11 +90,10 @@ class Budget:
     spent: Decimal = Decimal(0)
     n_on_the_way: int = 0
     _dearest: Decimal | None = None
-    _changed: threading.Condition = None  # type: ignore[assignment]
+    _changed: threading.Condition = field(default_factory=threading.Condition, repr=False)
 
     def __post_init__(self) -> None:
         self._dearest = self.expected
-        self._changed = threading.Condition()
 
     def reserve(self) -> None:
         """Wait until there is certainly enough for one more request; raises `BudgetSpent` when there cannot be."""

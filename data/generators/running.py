@@ -38,7 +38,7 @@ from paragone.data.generators.runner import (
     size_of,
     store_generation,
 )
-from paragone.data.records import Price, Status, fingerprint
+from paragone.data.records import Price, PriceUnit, Status, fingerprint
 
 RETRIED = (Status.ERROR, Status.TIMEOUT)  # asked again by the next run, unless it is told otherwise
 AT_ONCE = 4  # requests to somebody else's machine, unless it is said otherwise
@@ -192,8 +192,11 @@ class Run:
         today = prices_on(prices, model=self._model, day=_today())
         if budget is not None and not today and not getattr(adapter, "reports_cost", False):
             raise UsageError(f"a budget needs the price of {self._model}: give --price, or a price in paragone.toml")
-        fixed = cost_of(today, width=1, height=1) if today and all(price.unit == "image" for price in today) else None
-        self.budget = Budget(budget, None if fixed is None else fixed * self.batch)
+        if adapter.task not in VIDEO_TASKS and any(price.unit is PriceUnit.SECOND for price in today):
+            raise UsageError(f"{self._model}: is priced by the second, and makes stills")
+        by_size = any(price.unit is not PriceUnit.IMAGE for price in today)
+        each = None if by_size else cost_of(today, width=1, height=1)
+        self.budget = Budget(budget, None if each is None else each * self.batch)
         self._without_answer = 0
         self._error: BaseException | None = None
         self._finished: queue.SimpleQueue[Generation | None] = queue.SimpleQueue()

@@ -42,13 +42,6 @@ class ClipOptions:
         """The options with these given."""
         return cls(**{"kind": "auto", **dict.fromkeys(one.name for one in fields(cls) if one.name != "kind"), **given})
 
-    def refuse_unused(self) -> None:
-        """Raises `UsageError` for an option that measures of single clips have no use for."""
-        for one in fields(self):
-            if one.name not in ("kind", "frame_rate") and getattr(self, one.name) is not None:
-                option = "--clips" if one.name == "n_clips" else f"--{one.name.replace('_', '-')}"
-                raise UsageError(f"{option}: measures of single clips look at every frame of every clip; leave it out")
-
     def reading(self, seed: int) -> ClipReading:
         """What they mean; raises `UsageError`."""
         from paragone.data.clip_sampling import ClipRule, parse_rate

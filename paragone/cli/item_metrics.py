@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from paragone.data.edits import Edit
     from paragone.data.progress import Progress
     from paragone.data.records import Prompt
+    from paragone.metrics.inputs import ClipReading
     from paragone.metrics.item_measures import ItemReport
     from paragone.metrics.settings import Values
 
@@ -57,9 +59,10 @@ def _plan_clips(
 ) -> Callable[[Progress], ItemReport]:
     from paragone.cli.extraction import feature_cache
     from paragone.data.clip_frames import clip_frames_file
-    from paragone.data.clip_sampling import parse_rate
     from paragone.data.files import file_digest
     from paragone.data.project import Project
+    from paragone.data.videos import VideoSource
+    from paragone.metrics.inputs import open_samples
     from paragone.metrics.settings import check_used
     from paragone.metrics.watching import check_clips
 
@@ -67,20 +70,20 @@ def _plan_clips(
         check_used(settings, dict.fromkeys(names))
     if len(options["features"]) > 1:
         raise UsageError("--features: subject_drift is in one extractor's features; name one")
-    keep, source, rate = options["keep_frames"], Path(generated), options["frame_rate"]
+    keep, source = options["keep_frames"], Path(generated)
     if keep is not None:
         Project.open(keep)
         if not (source.is_dir() or source.is_file()) or source.suffix.lower() in (".zip", ".tar", ".npy", ".npz"):
             raise UsageError(f"--keep-frames: {generated}: values are kept of files; give a folder of clips")
+    clips = open_samples(generated, on_error=options["on_error"], clips=_reading(options))
+    assert isinstance(clips, VideoSource)
     request = check_clips(
-        generated,
+        clips,
         metrics=names,
         features=(options["features"] or ("gist",))[0],
         weights=options["weights"],
         device=options["device"],
-        frame_rate=None if rate is None else parse_rate(rate, "--frame-rate"),
         cache=feature_cache(options["cache"], no_cache=options["no_cache"]),
-        on_error=options["on_error"],
     )
 
     def run(progress: Progress) -> ItemReport:
@@ -92,6 +95,19 @@ def _plan_clips(
         return report
 
     return run
+
+
+def _reading(options: Mapping[str, Any]) -> ClipReading:
+    """How clips are read for measures of single ones: whole, unless a number or a way of frames is asked for."""
+    from paragone.cli.clip_options import ClipOptions
+    from paragone.metrics.watching import WHOLE
+
+    given = ClipOptions(**{one.name: options[one.name] for one in fields(ClipOptions)})
+    reading = given.reading(options["seed"])
+    rule = reading.rule
+    if given.clip_frames is None and given.sampling is None:
+        rule = replace(WHOLE, stride=rule.stride, fps=rule.fps)
+    return replace(reading, kind="clips", rule=rule)
 
 
 def _plan_edits(generated: str, options: Mapping[str, Any]) -> Callable[[Progress], ItemReport]:

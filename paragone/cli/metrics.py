@@ -13,7 +13,7 @@ from paragone.data.errors import UsageError
 from paragone.data.records import metrics_document
 
 CONTRIBUTIONS = "paragone.per-image/1"
-PER_PICTURE = frozenset({"fd", "fid", "clip_score"})  # of which single pictures can be told, besides single items
+PER_PICTURE = frozenset({"fd", "fid", "fvd", "clip_score"})  # of which each picture's part can be told
 
 if TYPE_CHECKING:
     from paragone.data.records import MetricResult
@@ -148,8 +148,6 @@ def metrics(
                     f"--record {record}: measures of single clips and edits are not in it; write them with --per-image "
                     "and give them to paragone check as --scores"
                 )
-            if plan is not None and not left:
-                clips.refuse_unused()
             reading = clips.reading(seed)
         gathered = report = None
         if plan is None or left:

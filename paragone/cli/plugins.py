@@ -12,6 +12,7 @@ TABLES = (
     "paragone.metrics.catalogue:METRICS",
     "paragone.judges.table:JUDGES",
     "paragone.data.safety:CLASSIFIERS",
+    "paragone.data.ocr:READERS",
 )
 
 

@@ -8,6 +8,7 @@ from paragone.data.generators.base import GeneratorAdapter
 from paragone.demo.clips_and_edits import LINES as GENERATIONS
 from paragone.demo.clips_and_edits import generation_file, load_weights
 from paragone.demo.contestants import DemoSettings
+from paragone.demo.full_contestants import DISTILLED, student_file
 from paragone.demo.full_settings import full
 from paragone.demo.studies import Build, Line
 
@@ -26,6 +27,18 @@ def _ddim(steps: float, models: Path, settings: DemoSettings) -> GeneratorAdapte
     from paragone.data.generators.reference.ddim import DDIM
 
     return DDIM("ddim", load_weights(models / "ddpm.safetensors"), steps=int(steps))
+
+
+def _rectified(steps: float, models: Path, settings: DemoSettings) -> GeneratorAdapter:
+    from paragone.data.generators.reference.flow_matching import FlowMatching
+
+    return FlowMatching("rectified", load_weights(models / "rectified-flow.safetensors"), steps=int(steps))
+
+
+def _distilled(steps: float, models: Path, settings: DemoSettings) -> GeneratorAdapter:
+    from paragone.data.generators.reference.progressive_distillation import VelocityDiffusion
+
+    return VelocityDiffusion("distilled", load_weights(models / student_file(int(steps))), steps=int(steps))
 
 
 def _guided(scale: float, models: Path, settings: DemoSettings) -> GeneratorAdapter:
@@ -51,6 +64,8 @@ def _generations(settings: DemoSettings) -> tuple[float, ...]:
 STEPS_LINES = (
     Line("steps", "flow, Euler", lambda settings: STEPS, _euler),
     Line("steps", "DDIM", lambda settings: STEPS, _ddim),
+    Line("steps", "rectified flow", lambda settings: STEPS, _rectified),
+    Line("steps", "distilled", lambda settings: tuple(map(float, reversed(DISTILLED))), _distilled),
 )
 GENERATION_NAMES = {"alone": "models only", "mixed": "half real"}
 LINES = (

@@ -114,7 +114,7 @@ def judge(
             batch = waiting[start : start + JUDGED_AT_ONCE]
             judgements = list(judge_battles(referee, batch, prompts=prompts, pictures=pictures))
             store.record_judgements(judgements, judge=track.judge)
-            progress("judge battles", len(battles) - len(waiting) + start + len(batch), len(battles))
+            progress(f"judge {track.task}", len(battles) - len(waiting) + start + len(batch), len(battles))
     return len(battles)
 
 

@@ -173,7 +173,8 @@ class TestGallery:
 
         a, b = (s for s in store.samples(model="anna") if s.prompt_id == "p0")
         both, second = (
-            np.asarray(Image.open(io.BytesIO(_sheet(str(folder), samples)))) for samples in ((a, b), (None, b))
+            np.asarray(Image.open(io.BytesIO(_sheet(str(folder), samples, frozenset()))))
+            for samples in ((a, b), (None, b))
         )
         assert both.shape == second.shape
         half = both.shape[1] // 2 + 2
@@ -186,7 +187,7 @@ class TestGallery:
         path = tmp_path / "large.png"
         Image.fromarray(np.random.default_rng(0).integers(0, 256, (1500, 1000, 3), np.uint8)).save(path)
         sample = Sample("s", file_digest(path), "large.png", "p", "m", 0, 1000, 1500)
-        sheet = Image.open(io.BytesIO(_sheet(str(tmp_path), (sample,))))
+        sheet = Image.open(io.BytesIO(_sheet(str(tmp_path), (sample,), frozenset())))
         assert max(sheet.size) == SHEET_PX
 
     def test_a_missing_picture_is_named(self, folder: Path) -> None:

@@ -101,6 +101,18 @@ def test_clips_and_their_frames_in_the_project(capsys: pytest.CaptureFixture[str
     assert one["motion"]["standard_error"] is None
 
 
+def test_frames_are_chosen_as_for_fvd(capsys: pytest.CaptureFixture[str], home: Path) -> None:
+    clip = home / "samples" / "clips" / "pan.mp4"
+    arguments = [clip, "--metric", "frozen_frames", "--no-cache"]
+    whole = results(capsys, *arguments)["frozen_frames"]
+    assert whole["signature"].startswith("frozen_frames|frames:all|")
+    at_12 = results(capsys, *arguments, "--fps", "12")["frozen_frames"]
+    assert at_12["signature"].startswith("frozen_frames|frames:all@12fps|")
+    two = results(capsys, *arguments, "--clip-frames", "2")["frozen_frames"]
+    assert two["signature"].startswith("frozen_frames|frames:2-first|")
+    assert "asked for, and there are 1" in fails(capsys, *arguments, "--clips", "5")
+
+
 def test_text_beside_other_metrics(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     folder = tmp_path / "made"
     folder.mkdir()
@@ -132,7 +144,7 @@ def test_text_beside_other_metrics(capsys: pytest.CaptureFixture[str], tmp_path:
         (["edits.jsonl", "--metric", "lpips"], "lpips: needs its files"),
         (["samples/clips", "--metric", "preservation"], "measures of edits need a table"),
         (["samples/clips", "--metric", "motion", "--set", "motion.x=1"], "motion has no options"),
-        (["samples/clips", "--metric", "motion", "--frame-rate", "0"], "a rate is more than 0"),
+        (["samples/clips", "--metric", "motion", "--frame-rate", "0"], "--frame-rate 0: write frames a second"),
         (["samples/clips", "--metric", "motion", "--keep-frames", "samples"], "not a project folder"),
         (["samples/editor", "--metric", "cer"], "cer: needs to know the text"),
         (["samples/editor", "--metric", "sharpness", "--ocr", "tesseract"], "nothing asked for reads text"),

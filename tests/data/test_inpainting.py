@@ -9,7 +9,7 @@ import torch
 
 from paragone.data.digit_edits import EDITS, draw_edits, edit_target, half_mask
 from paragone.data.digits import load_digits_split
-from paragone.data.errors import InputError
+from paragone.data.errors import InputError, UnreadableImage
 from paragone.data.generators.base import GenerationRequest, GeneratorAdapter
 from paragone.data.generators.media import encode_png
 from paragone.data.generators.reference.flow_matching import train_flow_matching
@@ -137,5 +137,5 @@ def test_requests_that_cannot_be_answered_say_why(
     with pytest.raises(InputError, match="needs a source picture and a mask"):
         list(model.generate([GenerationRequest(request.prompt, 0, request.source)]))
     (tmp_path / "large.png").write_bytes(encode_png(np.zeros((9, 8), np.uint8)))
-    with pytest.raises(InputError, match=r"large\.png: is 8×9 px, not 8×8"):
+    with pytest.raises(UnreadableImage, match=r"large\.png: not a readable 8×8 picture of a digit \(it is 8×9\)"):
         list(model.generate([GenerationRequest(request.prompt, 0, request.source, tmp_path / "large.png")]))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from paragone.data.digits import load_digits_split
-from paragone.data.errors import InputError
+from paragone.data.errors import InputError, UnreadableImage
 from paragone.data.generators.base import GenerationRequest, GeneratorAdapter
 from paragone.data.generators.media import encode_png
 from paragone.data.generators.reference.causal_video import CausalAutoencoder, to_tensor, train_autoencoder
@@ -181,6 +181,6 @@ def test_requests_that_cannot_be_answered_say_why(model: VideoFlow, tmp_path: Pa
     with pytest.raises(InputError, match="no source picture"):
         list(model.generate([GenerationRequest(prompt, 0)]))
     (tmp_path / "small.png").write_bytes(encode_png(np.zeros((8, 8), np.uint8)))
-    with pytest.raises(InputError, match=r"small\.png: is 8×8 px, not 16×16"):
+    with pytest.raises(UnreadableImage, match=r"small\.png: not a readable 16×16 picture of a digit \(it is 8×8\)"):
         list(model.generate([GenerationRequest(prompt, 0, tmp_path / "small.png")]))
     assert prompt.task is Task.IMAGE_TO_VIDEO

@@ -134,7 +134,7 @@ class Battle {
     setTimeout(() => this.gate(), this.data.dwell_ms + 5);
   }
 
-  // Both sides are blurred alike, so that the veil does not say which of them was flagged.
+  // Both sides are hidden alike, so that the veil does not say which of them was flagged.
   veil(veiled) {
     this.veiled = veiled;
     this.root.querySelector(".battle").dataset.veiled = veiled ? "yes" : "no";

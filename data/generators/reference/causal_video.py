@@ -8,8 +8,6 @@ variational autoencoder (Kingma & Welling 2014, arXiv:1312.6114): squared error 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from paragone.data.digits import Digits
-from paragone.data.moving_digits import CANVAS_PX, DIRECTIONS, N_FRAMES, ROOM_PX, render, trajectory
+from paragone.data.moving_digits import CANVAS_PX, N_FRAMES, random_clips
 from paragone.data.progress import Progress, silent
 
 STRIDE = 3  # frames a latent, after the first
@@ -28,7 +26,6 @@ LATENT_SIZE = CHANNELS * SIDE * SIDE
 BETA = 1e-5
 BATCH = 16
 LEARNING_RATE = 4e-3
-VELOCITIES = np.array(list(DIRECTIONS.values()))
 
 
 class CausalConv(nn.Module):
@@ -122,23 +119,6 @@ def to_clips(frames: Tensor) -> NDArray[np.uint8]:
     return np.round((frames.clamp(-1.0, 1.0).numpy().astype(np.float64) + 1.0) * 127.5).astype(np.uint8)
 
 
-def clip_batches(digits: Digits, *, seed: int) -> Callable[[], tuple[NDArray[np.uint8], NDArray[np.int64]]]:
-    """A function that draws `BATCH` new clips [N, 16, 16, 16] of random digits, and their directions [N]."""
-    rng = np.random.default_rng(seed)
-
-    def draw() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        directions = rng.integers(len(VELOCITIES), size=BATCH)
-        starts = rng.integers(0, ROOM_PX + 1, size=(BATCH, 2))
-        pictures = digits.images[rng.integers(len(digits), size=BATCH)]
-        clips = [
-            render(picture, trajectory(start, velocity))
-            for picture, start, velocity in zip(pictures, starts, VELOCITIES[directions], strict=True)
-        ]
-        return np.stack(clips), directions
-
-    return draw
-
-
 def train_autoencoder(digits: Digits, *, steps: int, seed: int, progress: Progress = silent) -> dict[str, Tensor]:
     """Weights of the autoencoder after `steps` batches, its scale set so that latents have unit variance."""
     torch.manual_seed(seed)
@@ -146,9 +126,9 @@ def train_autoencoder(digits: Digits, *, steps: int, seed: int, progress: Progre
     network = CausalAutoencoder()
     optimiser = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    draw = clip_batches(digits, seed=seed)
+    draws = np.random.default_rng(seed)
     for step in range(1, steps + 1):
-        clips = to_tensor(draw()[0])
+        clips = to_tensor(random_clips(digits, BATCH, draws)[0])
         mean, log_variance = network.posterior(clips)
         z = mean + (log_variance / 2).exp() * torch.randn(mean.shape, generator=rng)
         divergence = (mean**2 + log_variance.exp() - 1.0 - log_variance).sum() / (2 * clips.numel())
@@ -160,5 +140,5 @@ def train_autoencoder(digits: Digits, *, steps: int, seed: int, progress: Progre
         if step % 50 == 0 or step == steps:
             progress("train causal autoencoder", step, steps)
     with torch.inference_mode():
-        network.scale.copy_(1.0 / network.posterior(to_tensor(draw()[0]))[0].std())
+        network.scale.copy_(1.0 / network.posterior(to_tensor(random_clips(digits, BATCH, draws)[0]))[0].std())
     return {name: value.clone() for name, value in network.state_dict().items()}

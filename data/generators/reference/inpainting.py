@@ -15,17 +15,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor, nn
 
 from paragone.data.digit_edits import edit_target
-from paragone.data.digits import SIZE_PX
-from paragone.data.errors import InputError, UnreadableImage
+from paragone.data.digits import SIZE_PX, read_grey
+from paragone.data.errors import InputError
 from paragone.data.generators.base import Generation, GenerationRequest
 from paragone.data.generators.reference.guidance import guided
 from paragone.data.generators.reference.network import (
@@ -104,15 +102,4 @@ def read_edit(request: GenerationRequest) -> tuple[NDArray[np.uint8], NDArray[np
     """The source [8, 8] of an editing request and where it may change [8, 8]."""
     if request.source is None or request.mask is None:
         raise InputError(f"prompt {request.prompt.id!r}: an edit of a digit needs a source picture and a mask")
-    return _read(request.source), _read(request.mask) >= 128
-
-
-def _read(path: Path) -> NDArray[np.uint8]:
-    try:
-        with Image.open(path) as picture:
-            pixels: NDArray[np.uint8] = np.asarray(picture.convert("L"))
-    except (OSError, ValueError) as error:
-        raise UnreadableImage(f"{path}: not a readable picture ({error})") from error
-    if pixels.shape != (SIZE_PX, SIZE_PX):
-        raise InputError(f"{path}: is {pixels.shape[1]}×{pixels.shape[0]} px, not {SIZE_PX}×{SIZE_PX}")
-    return pixels
+    return read_grey(request.source, SIZE_PX), read_grey(request.mask, SIZE_PX) >= 128

@@ -37,9 +37,9 @@ def rectified_loss(network: Network, pair: Tensor, digit: Tensor, rng: torch.Gen
 
 
 def train_rectified_flow(
-    digits: Digits, teacher: Weights, *, steps: int, seed: int, progress: Progress = silent
+    digits: Digits, teacher: Weights, *, steps: int, seed: int, n_pairs: int = N_PAIRS, progress: Progress = silent
 ) -> dict[str, Tensor]:
-    """Weights of a second flow, which starts from the `teacher`, a trained flow, and learns from its answers.
+    """Weights of a second flow, which starts from the `teacher`, a trained flow, and learns from `n_pairs` answers.
 
     Of the digits only the labels are used: their shares are the shares of the classes that the teacher is asked for.
     Sample it with `FlowMatching`.
@@ -47,9 +47,9 @@ def train_rectified_flow(
     network = DigitNetwork()
     network.load_state_dict(teacher)
     rng = torch.Generator().manual_seed(seed)
-    labels = torch.from_numpy(digits.labels)[torch.randint(len(digits), (N_PAIRS,), generator=rng)]
+    labels = torch.from_numpy(digits.labels)[torch.randint(len(digits), (n_pairs,), generator=rng)]
     return train_network(
-        couple(network, torch.randn((N_PAIRS, N_PIXELS), generator=rng), labels),
+        couple(network, torch.randn((n_pairs, N_PIXELS), generator=rng), labels),
         labels.numpy(),
         rectified_loss,
         start=teacher,

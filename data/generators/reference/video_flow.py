@@ -14,12 +14,11 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from paragone.data.digits import Digits
-from paragone.data.errors import InputError, UnreadableImage
+from paragone.data.digits import Digits, read_grey
+from paragone.data.errors import InputError
 from paragone.data.generators.base import Generation, GenerationRequest
 from paragone.data.generators.reference.causal_video import (
     BATCH,
@@ -28,12 +27,11 @@ from paragone.data.generators.reference.causal_video import (
     N_LATENTS,
     SIDE,
     CausalAutoencoder,
-    clip_batches,
     to_clips,
     to_tensor,
 )
 from paragone.data.generators.reference.network import DigitNetwork, Network, Weights, request_noise, train_network
-from paragone.data.moving_digits import CANVAS_PX, FPS, prompt_direction
+from paragone.data.moving_digits import CANVAS_PX, FPS, prompt_direction, random_clips
 from paragone.data.progress import Progress, silent
 from paragone.data.records import Task
 
@@ -79,11 +77,11 @@ def train_video_flow(
 ) -> dict[int, dict[str, Tensor]]:
     """Weights of the velocity network at the last training step and at each one in `keep`."""
     encoder = load_autoencoder(autoencoder)
-    draw = clip_batches(digits, seed=seed)
+    rng = np.random.default_rng(seed)
     latents, directions = [], []
     with torch.no_grad():
         for done in range(0, n_clips, BATCH):
-            clips, asked = draw()
+            clips, asked = random_clips(digits, BATCH, rng)
             latents.append(encoder.encode(to_tensor(clips)).flatten(1))
             directions.append(asked)
             progress("encode clips", done + BATCH, n_clips)
@@ -143,14 +141,7 @@ def read_anchor(request: GenerationRequest) -> NDArray[np.uint8]:
     """The source picture of a request, [16, 16] grey."""
     if request.source is None:
         raise InputError(f"prompt {request.prompt.id!r} has no source picture; a clip of moving digits begins with one")
-    try:
-        with Image.open(request.source) as picture:
-            frame: NDArray[np.uint8] = np.asarray(picture.convert("L"))
-    except (OSError, ValueError) as error:
-        raise UnreadableImage(f"{request.source}: not a readable picture ({error})") from error
-    if frame.shape != (CANVAS_PX, CANVAS_PX):
-        raise InputError(f"{request.source}: is {frame.shape[1]}×{frame.shape[0]} px, not {CANVAS_PX}×{CANVAS_PX}")
-    return frame
+    return read_grey(request.source, CANVAS_PX)
 
 
 def to_rgb(clip: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -150,8 +150,9 @@ def test_costs_are_exact() -> None:
     assert cost_of([price("0.04"), price("0.01", "megapixel")], width=1000, height=1000) == Decimal("0.05")
     assert str(cost_of([price("100")], width=1, height=1)) == "100"
     assert cost_of([], width=1, height=1) is None
-    with pytest.raises(InputError, match="priced by the second"):
-        cost_of([price("0.1", "second")], width=1, height=1)
+    assert cost_of([price("0.1", "second")], width=1, height=1, frames=1) is None
+    with pytest.raises(UsageError, match="priced by the second, and makes stills"):
+        Run(Model(), REQUESTS, prices=[price("0.1", "second")])
     for value in ("-1", "nan", "1e400000000", "free", True, 0.1, None):
         with pytest.raises(InputError, match="no amount"):
             money(value, "x")
