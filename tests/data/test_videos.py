@@ -308,7 +308,7 @@ def test_damage_is_not_painted_over(mp4: Path, tmp_path: Path) -> None:
         rng = np.random.default_rng(seed)
         at = int(rng.integers(1000, len(content) // 2))  # before it, x264 names itself
         damaged = bytearray(content)
-        damaged[at : at + 60] = rng.integers(0, 256, 60, dtype=np.uint8).tobytes()
+        damaged[at : at + 300] = rng.integers(0, 256, 300, dtype=np.uint8).tobytes()  # of several frames
         (tmp_path / "damaged.mp4").write_bytes(damaged)
         with pytest.raises(UnreadableVideo, match=r"damaged.mp4"):
             only(tmp_path / "damaged.mp4")
