@@ -149,21 +149,22 @@ def rule_of(sides: Iterable[Given]) -> ClipRule | None:
 
     Raises `UsageError` for pictures beside clips, and `NotComparable` for clips under different rules.
     """
-    given = [side for side in sides if side.pictures is not None]
-    clips = {side.origin: side.pictures.rule for side in given if isinstance(side.pictures, VideoSource)}
+    given = [side.pictures for side in sides if side.pictures is not None]
+    clips = [source for source in given if isinstance(source, VideoSource)]
     if not clips:
         return None
-    if len(clips) < len({side.origin for side in given}):
-        other = next(side for side in given if not isinstance(side.pictures, VideoSource))
-        raise UsageError(
-            f"{next(iter(clips))} is clips, and {other.origin} pictures; folders of frames are read as clips with "
-            "--kind clips"
-        )
-    (first, rule), *others = clips.items()
-    for origin, another in others:
-        if another != rule:
-            raise NotComparable(f"{origin}: frames are chosen by {another.name}, those of {first} by {rule.name}")
-    return rule
+    for source in given:
+        if not isinstance(source, VideoSource):
+            raise UsageError(
+                f"{clips[0].origin} is clips, and {source.origin} pictures; folders of frames are read as clips with "
+                "--kind clips"
+            )
+        if source.rule != clips[0].rule:
+            raise NotComparable(
+                f"{source.origin}: frames are chosen by {source.rule.name}, those of {clips[0].origin} by "
+                f"{clips[0].rule.name}"
+            )
+    return clips[0].rule
 
 
 def is_statistics_file(path: Path) -> bool:

@@ -14,7 +14,7 @@ from paragone.metrics.clip_controls import Control, with_controls
 from paragone.metrics.clip_protocols import is_of_clips
 from paragone.metrics.features import Seen
 from paragone.metrics.inputs import Given, check_numbers
-from paragone.metrics.measured import Measured, cautions, result_of
+from paragone.metrics.measured import FRECHET, Measured, cautions, result_of
 from paragone.metrics.pairs import Pairing
 from paragone.metrics.per_image import Contribution, contributions_of
 from paragone.metrics.picture_metrics import PictureMetric, picture_results
@@ -124,9 +124,8 @@ def _report(
         of_plan, told = _controlled(request, plan, of_plan, found, controls)
         warnings += [*plan.warnings, *cautions(of_plan, found), *told]
         if "fid" in asked and all(result.metric != "fid" for result in of_plan):
-            warnings.append(
-                f"asked for fid, but the features are not those of {INCEPTION.name}: reported as {of_plan[0].metric}"
-            )
+            name = next(result.metric for result in of_plan if result.metric in FRECHET)
+            warnings.append(f"asked for fid, but the features are not those of {INCEPTION.name}: reported as {name}")
         results += of_plan
     of_pixels, told = picture_results(request.of_pixels, request.sides, request.pairing, seen)
     contributions = contributions_of(measured[0]["reference"], measured[0]["generated"]) if contributing else ()

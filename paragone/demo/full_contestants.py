@@ -28,7 +28,7 @@ Build = Callable[[str, Path, DemoSettings], GeneratorAdapter]
 
 DISTILLED = (16, 8, 4, 2, 1)  # sampling steps of the students, each the next one's teacher
 ROW = 8  # pixels in a block of the block model
-PARAMETERS = {"mlp": 506_944, "latent": 659_496, "unet": 69_601, "dit": 240_964, "tokens": 712_256}
+PARAMETERS = {"mlp": 506_944, "latent": 659_568, "unet": 69_601, "dit": 240_964, "tokens": 712_256}
 
 
 # ---- Training ------------------------------------------------------------------------------------------------------
@@ -69,12 +69,16 @@ def _train_logit_normal(models: Path, settings: DemoSettings, progress: Progress
 
 
 def _train_rectified(models: Path, settings: DemoSettings, progress: Progress) -> None:
-    from paragone.data.generators.reference.rectified_flow import train_rectified_flow
+    from paragone.data.generators.reference.rectified_flow import N_PAIRS, train_rectified_flow
 
     teacher = load_weights(models / flow_file(settings))
-    steps = settings.training_steps // 3
     weights = train_rectified_flow(
-        _training_half(settings), teacher, steps=steps, seed=settings.seed, progress=progress
+        _training_half(settings),
+        teacher,
+        steps=settings.training_steps // 3,
+        n_pairs=min(N_PAIRS, 3 * settings.training_steps),
+        seed=settings.seed,
+        progress=progress,
     )
     save_weights(models / "rectified-flow.safetensors", weights, settings)
 
@@ -235,7 +239,7 @@ def _rows(name: str, models: Path, settings: DemoSettings) -> GeneratorAdapter:
 def _sde(name: str) -> SDE:
     from paragone.data.generators.reference.sde import VarianceExploding, VariancePreserving
 
-    return {"ve": VarianceExploding(), "vp": VariancePreserving()}[name]
+    return VarianceExploding() if name == "ve" else VariancePreserving()
 
 
 def _backbone(name: str) -> Callable[[], nn.Module]:

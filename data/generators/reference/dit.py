@@ -38,7 +38,8 @@ class Block(nn.Module):
         modulation = self.modulation(functional.silu(condition))[:, None].chunk(6, dim=-1)
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = modulation
         tokens = tokens + gate * self.attend((1.0 + scale) * self.norm(tokens) + shift)
-        return tokens + mlp_gate * self.mlp((1.0 + mlp_scale) * self.norm(tokens) + mlp_shift)
+        out: Tensor = tokens + mlp_gate * self.mlp((1.0 + mlp_scale) * self.norm(tokens) + mlp_shift)
+        return out
 
     def attend(self, tokens: Tensor) -> Tensor:
         """Every token looks at all, with several heads."""

@@ -58,7 +58,8 @@ def kl_to_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
 def vae_loss(network: VAE, pixels: Tensor, digit: Tensor, rng: torch.Generator) -> Tensor:
     """The negative evidence bound per pixel, with its second term weighted; the class plays no part."""
     decoded, kl = network(pixels, torch.randn((len(pixels), N_LATENTS), generator=rng))
-    return functional.mse_loss(decoded, pixels) + KL_WEIGHT * kl.mean()
+    loss: Tensor = functional.mse_loss(decoded, pixels) + KL_WEIGHT * kl.mean()
+    return loss
 
 
 def train_vae(digits: Digits, *, steps: int, seed: int, progress: Progress = silent) -> dict[str, Tensor]:
