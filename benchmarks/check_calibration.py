@@ -99,17 +99,17 @@ def prompted(seeds: range) -> Items:
 # ---- The digits' checkpoints ---------------------------------------------------------------------------------------
 
 
-def digit_features(folder: Path, *, runs: int) -> dict[str, NDArray[Any]]:
+def digit_features(folder: Path, *, runs: int, others: int) -> dict[str, NDArray[Any]]:
     """Features [sets, N, D] and alignments [sets, N] of every model, made once and kept in `folder`."""
     kept = folder / f"features-{runs}.npz"
     if not kept.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        np.savez(kept, **_sampled(folder, runs=runs))
+        np.savez(kept, **_sampled(folder, runs=runs, others=others))
     with np.load(kept) as archive:
         return {name: archive[name] for name in archive.files}
 
 
-def _sampled(folder: Path, *, runs: int) -> dict[str, NDArray[Any]]:
+def _sampled(folder: Path, *, runs: int, others: int) -> dict[str, NDArray[Any]]:
     import torch
     from safetensors.torch import load_file
 
@@ -144,8 +144,8 @@ def _sampled(folder: Path, *, runs: int) -> dict[str, NDArray[Any]]:
     sampled: dict[str, NDArray[Any]] = {"reference": features(reference.images), "training": features(training.images)}
     for name, model, sets in (
         ("flow", FlowMatching("flow", full), 2 * runs),
-        ("early", FlowMatching("early", early), N_OTHERS),
-        ("guided", FlowMatching("guided", full, guidance=3.0), N_OTHERS),
+        ("early", FlowMatching("early", early), others),
+        ("guided", FlowMatching("guided", full, guidance=3.0), others),
         ("replay", Replay("replay", training), 1),
     ):
         made, aligned = [], []
@@ -161,9 +161,9 @@ def _sampled(folder: Path, *, runs: int) -> dict[str, NDArray[Any]]:
     return sampled
 
 
-def digits_rows(folder: Path, *, runs: int) -> list[dict[str, Any]]:
+def digits_rows(folder: Path, *, runs: int, others: int = N_OTHERS) -> list[dict[str, Any]]:
     """The rows of real checkpoints."""
-    known = digit_features(folder, runs=runs)
+    known = digit_features(folder, runs=runs, others=others)
     reference, training = side(known["reference"]), side(known["training"])
 
     def of(name: str, number: int) -> tuple[dict[str, Column], Items]:
@@ -174,8 +174,8 @@ def digits_rows(folder: Path, *, runs: int) -> list[dict[str, Any]]:
     flow = [of("flow", number) for number in range(2 * runs)]
     return [
         _row("re-seed", [_checked(flow[2 * run], flow[2 * run + 1]) for run in range(runs)]),
-        _row("early", [_checked(flow[run], of("early", run)) for run in range(min(N_OTHERS, 2 * runs))]),
-        _row("guided", [_checked(flow[run], of("guided", run)) for run in range(min(N_OTHERS, 2 * runs))]),
+        _row("early", [_checked(flow[run], of("early", run)) for run in range(min(others, 2 * runs))]),
+        _row("guided", [_checked(flow[run], of("guided", run)) for run in range(min(others, 2 * runs))]),
         _row("replay", [_checked(flow[0], of("replay", 0))]),
     ]
 

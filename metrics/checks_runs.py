@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from paragone.data.errors import NotComparable
 from paragone.metrics.checks import (
@@ -286,19 +285,21 @@ def worst_items(
 ) -> tuple[WorstItem, ...]:
     """The samples of the candidate that pull `metric` down most, worst first: against their partners where paired.
 
-    What a sample adds is in the metric's units and divided by n for distances: they sum to what changed.
+    What a sample adds to a distance is in its units, over n, beside what an average sample adds.
     """
     one, two = baseline.measures[metric].column, candidate.measures[metric].column
     if one is None or two is None or two.of != "samples":
         return ()
     sign = -1.0 if candidate.measures[metric].higher_is_better else 1.0
     scale = 1.0 if two.is_mean else 1.0 / len(two.contributions)
-    mine: NDArray[np.float64] = two.contributions * scale
+    mine, others = (values * scale for values in (two.contributions, one.contributions))
+    if not two.is_mean:  # what an average sample adds is nothing
+        mine, others = mine - mine.mean(), others - others.mean()
     theirs = np.full(len(mine), np.nan)
     partner = np.full(len(mine), -1, dtype=np.intp)
     if layout.shared_baseline is not None and layout.shared_candidate is not None:
         partner[layout.shared_candidate] = layout.shared_baseline
-        theirs[layout.shared_candidate] = one.contributions[layout.shared_baseline] * scale
+        theirs[layout.shared_candidate] = others[layout.shared_baseline]
     worsening = sign * np.where(np.isnan(theirs), mine - mine.mean(), mine - theirs)
     order = np.argsort(-worsening, kind="stable")[:count]
     items = candidate.items

@@ -202,7 +202,9 @@ def read_run(path: Path) -> RunRecord:
     try:
         return _run_of(document, _read_arrays(path, document["arrays"]))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise InputError(f"{path}: a damaged run record ({type(error).__name__}: {error}); bless it again") from error
+        raise InputError(
+            f"{path}: a damaged run record ({type(error).__name__}: {error}); restore it, or delete it and bless anew"
+        ) from error
     except ParagoneError as error:
         raise type(error)(str(error) if str(path) in str(error) else f"{path}: {error}") from error
 

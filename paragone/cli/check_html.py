@@ -25,7 +25,7 @@ from paragone.cli.check_report import (
     slice_rows,
     summary,
 )
-from paragone.data.errors import InputError
+from paragone.data.errors import ParagoneError
 
 if TYPE_CHECKING:
     from paragone.data.images import ImageSource
@@ -144,7 +144,7 @@ class _Pictures:
 
         try:
             self._source = read_images(source)
-        except InputError:
+        except ParagoneError:
             return
         self._place = {name: place for place, name in enumerate(self._source.names)}
 

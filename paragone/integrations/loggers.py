@@ -61,7 +61,7 @@ def tensorboard_logger(writer: Any) -> ScalarLogger:
 
 
 def mlflow_logger(mlflow: Any) -> ScalarLogger:
-    """MLflow: `mlflow_logger(mlflow)`, the module, inside an active run. Names are like fd.low: a store may be files."""
+    """MLflow: `mlflow_logger(mlflow)`, the module, inside an active run; names are fd.low …, for stores of files."""
     return ScalarLogger(lambda name, value, step: mlflow.log_metric(name, value, step=step), separator=".")
 
 

@@ -340,6 +340,47 @@ def test_a_reference_that_was_changed_is_not_comparable(tmp_path: Path, capsys: 
     assert "the reference is" in err
 
 
+def test_a_reference_that_is_too_large_to_keep_is_named_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("paragone.metrics.recording.KEPT_ROWS", 10)
+    reference, first = pictures(tmp_path / "reference", 0), pictures(tmp_path / "first", 1)
+    common = ("check", first, "--baseline", tmp_path / "b.json", "--no-cache")
+    assert inside(capsys, *common, "--bless", "--reference", reference, "--metric", "kid")[0] == 0
+    code, _, err = inside(capsys, *common)
+    assert code == 2
+    assert "name it again with --reference" in err
+    assert inside(capsys, *common, "--reference", reference)[0] == 0
+
+
+def test_clips_are_read_as_the_baseline_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, seed, contrast in (("reference", 0, 1.0), ("first", 1, 1.0), ("flat", 2, 0.3)):
+        clips = np.random.default_rng(seed).normal(128, 40 * contrast, (24, 6, 16, 16, 3))
+        np.save(tmp_path / f"{name}.npy", clips.clip(0, 255).astype(np.uint8))
+    common = ("--baseline", tmp_path / "b.json", "--no-cache")
+    code, out, err = inside(
+        capsys,
+        "check",
+        tmp_path / "first.npy",
+        *common,
+        "--bless",
+        "--reference",
+        tmp_path / "reference.npy",
+        "--metric",
+        "kid",
+        "--clip-frames",
+        "4",
+        "--frame-rate",
+        "8",
+    )
+    assert code == 0, err
+    assert "kvd" in out
+    assert json.loads((tmp_path / "b.json").read_text())["measured"]["clips"] == {"clip_frames": 4, "frame_rate": "8"}
+    assert inside(capsys, "check", tmp_path / "first.npy", *common)[0] == 0
+    assert inside(capsys, "check", tmp_path / "flat.npy", *common)[0] == 1
+    assert inside(capsys, "check", tmp_path / "flat.npy", *common, "--clip-frames", "5")[0] == 2
+
+
 def test_metrics_record_is_a_candidate_and_a_pilot(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     reference, first = pictures(tmp_path / "reference", 0), pictures(tmp_path / "first", 1)
     made = tmp_path / "run.json"
