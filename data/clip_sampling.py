@@ -8,6 +8,7 @@ the order of packets, never by n / fps, which is wrong where the speed varies.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,6 +23,7 @@ Sampling = Literal["first", "random", "all", "endpoints", "truncated", "bin-midd
 Short = Literal["error", "pad-last", "loop"]
 Indices = NDArray[np.intp]
 CONSECUTIVE: tuple[Sampling, ...] = ("first", "random", "all")  # the rest are spread over the whole clip
+ROUNDING_S = Fraction(1, 2000)  # by which a stored time may be late
 MOST_RESAMPLED = 1_000_000  # frames that a clip may become at another rate
 
 
@@ -131,7 +133,11 @@ class ClipRule:
 
 
 def _at_rate(times: FrameTimes, fps: Fraction, label: str) -> Indices:
-    """The frame that is shown at 0, 1 / fps, 2 / fps … from the first frame's time until the clip's end."""
+    """The frame that is shown at 0, 1 / fps, 2 / fps … from the first frame's time until the clip's end.
+
+    Files round times to whole ticks, Matroska to milliseconds: a frame that begins up to half a tick late, or half a
+    millisecond, is there.
+    """
     if times.base is None:
         raise InputError(f"{label}: its frames have no times to take {fps} fps by; state their rate with --frame-rate")
     step = 1 / (fps * times.base)  # ticks between two moments
@@ -139,7 +145,8 @@ def _at_rate(times: FrameTimes, fps: Fraction, label: str) -> Indices:
     count = max(1, -(-span * step.denominator // step.numerator))  # moments before the end
     if count > MOST_RESAMPLED:
         raise InputError(f"{label}: {count} frames at {fps} fps; take a lower rate or cut it")
-    moments = [number * step.numerator // step.denominator for number in range(count)]
+    slack = min(Fraction(1, 2), ROUNDING_S / times.base)
+    moments = [math.floor(number * step + slack) for number in range(count)]
     found = np.searchsorted(times.ticks - times.ticks[0], np.array(moments, np.int64), side="right") - 1
     return found.astype(np.intp)
 

@@ -11,6 +11,7 @@
     │   └── VoteRefused           a vote that cannot be counted: its battle is decided, unknown or another voter's
     ├── MissingWeights            pretrained weights that are not on this machine
     ├── NotComparable             two numbers whose protocols differ                     (exit 3)
+    ├── InfrastructureError       a generator, judge or service that did not do its part (exit 5)
     ├── NotIdentifiable           votes that do not determine the ratings asked for
     └── PluginError               a plug-in that is unknown, ambiguous or broken
 
@@ -66,6 +67,12 @@ class NotComparable(ParagoneError):
     """Two numbers, or two sets of statistics, that were computed under different protocols."""
 
     exit_code = 3
+
+
+class InfrastructureError(ParagoneError):
+    """A generator, judge or service that did not do its part, which says nothing of the quality of a model."""
+
+    exit_code = 5
 
 
 class NotIdentifiable(ParagoneError):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from paragone.metrics.extractors.base import FeatureExtractor
 
 Array = NDArray[np.float64]
-FROZEN = Missing("stand still, so that there is nothing to be consistent in")
+FROZEN = Missing("stands still, so there is nothing to be consistent in")
 FLICKER_HZ = 2.0  # slower changes of brightness are light, not flicker
 DARKEST = 1 / 255  # mean luminance below which a clip is black
 FLOW = f"flow:ilk-{WORKING_PX}"
@@ -46,14 +46,14 @@ def stands_still(series: ClipSeries) -> bool:
 
 def warp_error(series: ClipSeries) -> Value:
     """Mean over the clip's steps of the warp error, in squared units of 0..1."""
-    return _mean(series.warp_error, "have no step with believable flow")
+    return _mean(series.warp_error, "no step with believable flow")
 
 
 def motion(series: ClipSeries) -> Value:
     """Path of an average pixel in diagonals of the frame a second; cuts and what flow cannot follow are left out."""
     usable = np.isfinite(series.motion)
     if not usable.any():
-        return Missing("show nothing that can be followed")
+        return Missing("nothing that can be followed")
     durations = series.durations[usable]
     return float(series.motion[usable] @ durations / durations.sum())
 
@@ -63,7 +63,7 @@ def jerk(series: ClipSeries) -> Value:
 
     Where every frame is doubled it is four times the motion.
     """
-    return _mean(series.jerk, "have no four frames through which points can be followed")
+    return _mean(series.jerk, "no four frames through which points can be followed")
 
 
 def brightness_flicker(series: ClipSeries) -> Value:
@@ -73,10 +73,10 @@ def brightness_flicker(series: ClipSeries) -> Value:
     """
     mean = float(series.brightness.mean())
     if mean < DARKEST:
-        return Missing("are black")
+        return Missing("black")
     step = float(series.durations.min())
     if 1 / (2 * step) <= FLICKER_HZ:
-        return Missing(f"have too few frames a second for changes faster than {FLICKER_HZ:g} Hz")
+        return Missing(f"too few frames a second for changes faster than {FLICKER_HZ:g} Hz")
     even, residual = np.arange(series.times[0], series.times[-1] + step / 2, step), np.empty_like(series.brightness)
     for shot in shots(series):
         part = series.brightness[shot]
@@ -161,7 +161,7 @@ def clip_value(row: ClipMetric, clip: WatchedClip) -> Value:
     if row.measure is not None:
         return row.measure(clip.series)
     assert row.features is not None
-    return Missing("have no features") if clip.features is None else row.features(clip.features)
+    return Missing("no features") if clip.features is None else row.features(clip.features)
 
 
 def _cautions(clips: Sequence[WatchedClip]) -> list[str]:

@@ -47,6 +47,8 @@ MUST_AGREE = {  # parts of a signature, and what they are
     "train": "training set",
     "prompts": "set of prompts",
     "set": "settings",
+    "judge": "judge",
+    "template": "judge's template",
 }
 DEFAULT_SETTINGS = "the defaults"
 
@@ -104,7 +106,7 @@ def compare_results(a: Path, b: Path) -> Comparison:
     rows, differences, warnings = [], [], []
     for one in results_a:
         others = [other for other in results_b if other.metric == one.metric]
-        found = [(other, _differences(one.signature, other.signature)) for other in others]
+        found = [(other, signature_differences(one.signature, other.signature)) for other in others]
         same = [other for other, different in found if not different]
         if same:
             rows.append(_side_by_side(one, same[0]))
@@ -142,13 +144,23 @@ def read_results(path: Path) -> list[MetricResult]:
     return results
 
 
-def _differences(one: str, two: str) -> list[str]:
+def signature_differences(one: str, two: str) -> list[str]:
     """In what two signatures differ that must agree; a part that one of them lacks is unknown, not different."""
     left, right = _parts(one), _parts(two)
     return [
         f"the {what} is {left[key]} in the one and {right[key]} in the other"
         for key, what in MUST_AGREE.items()
         if key in left and key in right and left[key] != right[key]
+    ]
+
+
+def signature_gaps(one: str, two: str, keys: Sequence[str]) -> list[str]:
+    """Which of `keys` only one of two signatures has, in words: for comparisons that take nothing on trust."""
+    left, right = _parts(one), _parts(two)
+    return [
+        f"the {MUST_AGREE[key]} is {left.get(key, 'unknown')} in the one and {right.get(key, 'unknown')} in the other"
+        for key in keys
+        if (key in left) != (key in right)
     ]
 
 

@@ -8,28 +8,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from paragone.data.errors import UsageError
 from paragone.data.images import OnError
 from paragone.data.progress import Progress, silent
-from paragone.data.records import MetricResult, metrics_document
 from paragone.data.videos import VideoSource
 from paragone.metrics.captions import (
     CLIP_SCORE,
     Captioned,
-    CaptionScore,
-    caption_result,
     check_captions,
     clip_among,
 )
 from paragone.metrics.catalogue import ALIASES, Metric, Side
-from paragone.metrics.clip_controls import Control, extract_controls, with_controls
-from paragone.metrics.clip_protocols import default_features, is_of_clips
+from paragone.metrics.clip_controls import Control, extract_controls
+from paragone.metrics.clip_protocols import default_features
 from paragone.metrics.distributed import ALONE, Ranks, go_through_together
-from paragone.metrics.features import ExtractionOptions, Seen, Stream, open_extractor
+from paragone.metrics.features import ExtractionOptions, Stream, open_extractor
 from paragone.metrics.inputs import (
     ClipReading,
     Given,
@@ -44,19 +40,15 @@ from paragone.metrics.inputs import (
     rule_of,
     uses,
 )
-from paragone.metrics.measured import Measured, cautions, result_of
-from paragone.metrics.pairs import Pairing
+from paragone.metrics.measured import Measured
 from paragone.metrics.passes import Found, pass_through
-from paragone.metrics.per_image import Contribution, contributions_of
 from paragone.metrics.picture_metrics import (
     PICTURE_METRICS,
-    PictureMetric,
     check_picture_metrics,
-    picture_results,
 )
 from paragone.metrics.protocols import PARAGONE
+from paragone.metrics.reporting import Gathered, MetricsReport, Plan, Request, report_of
 from paragone.metrics.settings import Values, check_used, settings_for
-from paragone.metrics.weights import INCEPTION
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,23 +56,6 @@ if TYPE_CHECKING:
 
     from paragone.metrics.extractors.base import FeatureExtractor
     from paragone.metrics.extractors.clip import Clip
-
-
-@dataclass(frozen=True, slots=True)
-class MetricsReport:
-    """Results, and what a reader of them should know.
-
-    First those of features, extractor by extractor, then those of pixels, each in the order of asking, then clip_score.
-    """
-
-    results: tuple[MetricResult, ...]
-    warnings: tuple[str, ...]
-    contributions: tuple[Contribution, ...] = ()
-    caption_scores: tuple[CaptionScore, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON document `paragone.metrics/1`."""
-        return metrics_document(self.results, self.warnings)
 
 
 def compute_metrics(
@@ -118,6 +93,54 @@ def compute_metrics(
     Raises `UsageError`, `InputError`, `MissingWeights` or `PluginError` for what cannot be done, `NotComparable` when a
     statistics file was made with other features, `TooFewSamples` when a side is smaller than a metric allows.
     """
+    gathered = gather(
+        generated,
+        reference,
+        metrics=metrics,
+        features=features,
+        weights=weights,
+        protocol=protocol,
+        training=training,
+        prompts=prompts,
+        settings=settings,
+        device=device,
+        batch_size=batch_size,
+        workers=workers,
+        cache=cache,
+        on_error=on_error,
+        clips=clips,
+        per_image=per_image,
+        ranks=ranks,
+        progress=progress,
+    )
+    return MetricsReport((), ()) if gathered is None else report_of(gathered, seed=seed)
+
+
+def gather(
+    generated: Source,
+    reference: Source | None = None,
+    *,
+    metrics: Sequence[str] | None = None,
+    features: str | Sequence[str] | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    protocol: str = "paragone",
+    training: Source | None = None,
+    prompts: str | os.PathLike[str] | None = None,
+    settings: Values | None = None,
+    device: str = "auto",
+    batch_size: int = 32,
+    workers: int = 1,
+    cache: str | os.PathLike[str] | None = None,
+    on_error: OnError = "raise",
+    clips: ClipReading | None = None,
+    per_image: bool = False,
+    ranks: Ranks = ALONE,
+    progress: Progress = silent,
+) -> Gathered | None:
+    """The expensive half of `compute_metrics`, whose options these are: checks, pictures, features; no number yet.
+
+    None on any rank but the first. `report_of` makes numbers of it, `paragone.metrics.recording` a run record.
+    """
     with ranks.step():
         options = ExtractionOptions(device, batch_size, workers, None if cache is None else Path(cache))
         names = _extractor_names(features, weights, per_image=per_image)
@@ -142,43 +165,20 @@ def compute_metrics(
     found = pass_through(sides, wanted, request.of_pixels, pairing, options, ranks=ranks, progress=progress)
     controls = _controls(request, wanted, options, ranks, progress)
     if not ranks.first:
-        return MetricsReport((), ())
+        return None
     measured = [_measured(plan, wanted, found) for plan in request.plans if request.rows]
     if clips.count is not None:
         check_count(clips.count, [one for of_plan in measured for one in of_plan.values()])
-    embedded = _embedded(request, wanted, found)
-    report = _report(request, measured, found.seen, controls, seed=seed, asked=metrics or (), contributing=contributing)
-    if request.captioned is None or embedded is None:
-        return report
-    result, scores, told = caption_result(request.captioned, embedded)
-    return MetricsReport(
-        (*report.results, result),
-        tuple(dict.fromkeys([*report.warnings, *told])),
-        report.contributions,
-        scores if per_image else (),
+    return Gathered(
+        request,
+        measured,
+        _embedded(request, wanted, found),
+        found.seen,
+        controls,
+        tuple(metrics or ()),
+        per_image,
+        contributing,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """One extractor, or None where all is statistics, and the sides that its metrics look at."""
-
-    extractor: FeatureExtractor | None
-    used: tuple[Given, ...]
-    warnings: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """What is to be done, after every check that needs no picture."""
-
-    sides: Mapping[str, Given]
-    rows: Sequence[Metric]
-    of_pixels: Sequence[PictureMetric]
-    pairing: Pairing | None
-    plans: Sequence[_Plan]
-    captioned: Captioned | None
-    warnings: Sequence[str]
 
 
 def _requested(
@@ -192,7 +192,7 @@ def _requested(
     protocol: str,
     on_error: OnError,
     clips: ClipReading,
-) -> _Request:
+) -> Request:
     first = asked[0] if asked else ""
     sides = {
         role: open_side(role, one, on_error=on_error, features=first, clips=clips) for role, one in sources.items()
@@ -221,36 +221,7 @@ def _requested(
         clip = _clip(names, plans if rows else (), weights=weights, protocol=protocol)
         captioned = Captioned(sides["generated"], captions[0], clip, captions[1])
         warnings = [*warnings, *clip.warnings]
-    return _Request(sides, rows, of_pixels, pairing, plans, captioned, warnings)
-
-
-def _report(
-    request: _Request,
-    measured: Sequence[Mapping[str, Measured]],
-    seen: Seen,
-    controls: Mapping[str, Control],
-    *,
-    seed: int,
-    asked: Sequence[str],
-    contributing: bool,
-) -> MetricsReport:
-    results: list[MetricResult] = []
-    warnings = [line for side in request.sides.values() if side.pictures for line in side.pictures.warnings]
-    warnings += request.warnings
-    for plan, found in zip(request.plans, measured, strict=bool(request.rows)):
-        # Once more, for unreadable pictures may have been left out.
-        check_numbers(request.rows, {role: (one.given.origin, one.side.n) for role, one in found.items()})
-        of_plan = [result_of(row, found, plan.extractor, seed=seed) for row in request.rows]
-        of_plan, told = _controlled(request, plan, of_plan, found, controls)
-        warnings += [*plan.warnings, *cautions(of_plan, found), *told]
-        if "fid" in asked and all(result.metric != "fid" for result in of_plan):
-            warnings.append(
-                f"asked for fid, but the features are not those of {INCEPTION.name}: reported as {of_plan[0].metric}"
-            )
-        results += of_plan
-    of_pixels, told = picture_results(request.of_pixels, request.sides, request.pairing, seen)
-    contributions = contributions_of(measured[0]["reference"], measured[0]["generated"]) if contributing else ()
-    return MetricsReport((*results, *of_pixels), tuple(dict.fromkeys([*warnings, *told])), contributions)
+    return Request(sides, names, rows, of_pixels, pairing, plans, captioned, warnings)
 
 
 # ---- Extractors and what goes through them -------------------------------------------------------------------------
@@ -278,16 +249,16 @@ def _plan(
     *,
     weights: str | os.PathLike[str] | None,
     protocol: str,
-) -> _Plan:
+) -> Plan:
     """What the rows look at with the extractor `name`."""
     used = tuple(side for role, side in sides.items() if any(uses(row, role) for row in rows))
     check_numbers(rows, {side.role: (side.origin, side.n) for side in used})
     extractor = extractor_for(used, rows, features=name, weights=weights, protocol=protocol)
     told = () if extractor is None else extractor.warnings
-    return _Plan(extractor, used, (*told, *check_tags(used, extractor)))
+    return Plan(extractor, used, (*told, *check_tags(used, extractor)))
 
 
-def _wanted(request: _Request) -> dict[str, list[FeatureExtractor]]:
+def _wanted(request: Request) -> dict[str, list[FeatureExtractor]]:
     """By role, the extractors that its pictures go through."""
     wanted: dict[str, list[FeatureExtractor]] = {}
     for plan in request.plans if request.rows else ():
@@ -302,7 +273,7 @@ def _wanted(request: _Request) -> dict[str, list[FeatureExtractor]]:
 
 
 def _controls(
-    request: _Request,
+    request: Request,
     wanted: Mapping[str, Sequence[FeatureExtractor]],
     options: ExtractionOptions,
     ranks: Ranks,
@@ -315,39 +286,12 @@ def _controls(
     return extract_controls(reference, wanted["reference"], options, ranks=ranks, progress=progress)
 
 
-def _controlled(
-    request: _Request,
-    plan: _Plan,
-    results: Sequence[MetricResult],
-    measured: Mapping[str, Measured],
-    controls: Mapping[str, Control],
-) -> tuple[list[MetricResult], list[str]]:
-    """The results with controls beside the FVD, and warnings: also that there are none, where clips are compared."""
-    of_fvd = [row for row in request.rows if row.name == "fd"]
-    reference = measured.get("reference")
-    if not of_fvd or reference is None or not is_of_clips(results[0].protocol):
-        return list(results), []
-    if not isinstance(reference.given.pictures, VideoSource) or plan.extractor is None:
-        return list(results), [
-            f"{reference.given.origin} is statistics: no controls of whether these features see time"
-        ]
-    place = [one.extractor for one in request.plans].index(plan.extractor)
-    found: list[MetricResult] = []
-    told: list[str] = []
-    for row, result in zip(request.rows, results, strict=True):
-        if row in of_fvd:
-            result, warnings = with_controls(result, row, reference.side, controls, reference.given.pictures, place)
-            told += warnings
-        found.append(result)
-    return found, told
-
-
-def _measured(plan: _Plan, wanted: Mapping[str, Sequence[FeatureExtractor]], found: Found) -> dict[str, Measured]:
+def _measured(plan: Plan, wanted: Mapping[str, Sequence[FeatureExtractor]], found: Found) -> dict[str, Measured]:
     """By role, the sides that the plan's metrics look at."""
     measured = {}
     for side in plan.used:
         if side.statistics is not None:
-            measured[side.role] = Measured(side, Side(side.statistics), side.digest)
+            measured[side.role] = Measured(side, Side(side.statistics, side.features), side.digest)
         elif plan.extractor is not None:
             one = found.extractions[side.role][wanted[side.role].index(plan.extractor)]
             measured[side.role] = Measured(side, one.side, one.content, one.digests)
@@ -355,7 +299,7 @@ def _measured(plan: _Plan, wanted: Mapping[str, Sequence[FeatureExtractor]], fou
 
 
 def _embedded(
-    request: _Request, wanted: Mapping[str, Sequence[FeatureExtractor]], found: Found
+    request: Request, wanted: Mapping[str, Sequence[FeatureExtractor]], found: Found
 ) -> NDArray[np.float64] | None:
     """CLIP's features of the generated side for clip_score; None without it."""
     if request.captioned is None:
@@ -366,7 +310,7 @@ def _embedded(
 
 
 def _clip(
-    names: Sequence[str], plans: Sequence[_Plan], *, weights: str | os.PathLike[str] | None, protocol: str
+    names: Sequence[str], plans: Sequence[Plan], *, weights: str | os.PathLike[str] | None, protocol: str
 ) -> Clip:
     """The CLIP of clip_score: that of a plan if there is one, so that it is loaded once."""
     name = clip_among(names)

@@ -96,18 +96,18 @@ def direction(seen: Array, asked: Array) -> Value:
     """Cosine of two differences [D] of unit vectors."""
     lengths = float(np.linalg.norm(seen)), float(np.linalg.norm(asked))
     if lengths[0] < LEAST:
-        return Missing("look the same to CLIP before and after")
+        return Missing("the same to CLIP before and after")
     if lengths[1] < LEAST:
-        return Missing("have captions that say the same to CLIP")
+        return Missing("captions that say the same to CLIP")
     return float(seen @ asked / (lengths[0] * lengths[1]))
 
 
 def _obstacle(looked: Looked) -> Missing | None:
     edit = looked.edit
     if not (edit.source_caption and edit.target_caption):
-        return Missing("have no captions of source and target")
+        return Missing("no captions of source and target")
     if edit.source_caption.casefold() == edit.target_caption.casefold():
-        return Missing("have equal captions of source and target")
+        return Missing("equal captions of source and target")
     if not isinstance(looked.pixels, Missing) and not looked.pixels.changed.any():
         return Missing("changed nothing")
     return None

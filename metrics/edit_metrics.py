@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 WHITE = 128  # luminance from which on a mask lets the picture change
 SAME_SHAPE = 0.02  # relative difference of aspect ratios up to which a result is resized to its source
 UNCHANGED = Missing("changed nothing")
-NO_MASK = Missing("have no mask")
+NO_MASK = Missing("no mask")
 DEFAULT = ("unchanged", "preservation", "preservation_raw", "leakage", "changed_region", "shift")
 PIXEL_RULE = f"margin:{MARGIN_SHARE:g}|levels:{LEAST_LEVELS:g}-{MOST_LEVELS:g}"
 ALIGNED = f"aligned:1/{FINENESS}px"
@@ -64,14 +64,14 @@ class EditMetric(ItemMeasure):
 
 
 def _outside(value: float | None) -> Value:
-    return Missing("have nothing outside their mask") if value is None else value
+    return Missing("nothing outside the mask") if value is None else value
 
 
 def _leakage(pixels: EditPixels) -> Value:
     if pixels.changed_outside is None:
         return _outside(None)
     if pixels.changed_inside == 0:
-        return Missing("changed nothing inside their mask")
+        return Missing("changed nothing inside the mask")
     return pixels.changed_outside / pixels.changed_inside
 
 
@@ -257,7 +257,7 @@ def _looked(edit: Edit, distance: Lpips | None) -> Looked:
     mask = None if edit.mask is None else read_mask(edit.mask, source)
     fitted = _fitted(result, source)
     if fitted is None:
-        reason = Missing("have another shape than their source")
+        reason = Missing("another shape than the source")
         return Looked(edit, reason, distance=None if distance is None else reason)
     pixels = edit_pixels(source, fitted, mask)
     far = None if distance is None else distance.distance(source, fitted)

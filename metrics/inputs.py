@@ -24,7 +24,7 @@ from paragone.data.files import file_digest
 from paragone.data.images import ImageSource, OnError, read_images
 from paragone.data.videos import VideoSource, read_videos
 from paragone.metrics.catalogue import Metric, metric_named
-from paragone.metrics.feature_statistics import FeatureStatistics, ForeignStatistics, Statistics
+from paragone.metrics.feature_statistics import FeatureStatistics, ForeignStatistics, Rows, Statistics
 from paragone.metrics.settings import Values, with_settings
 from paragone.metrics.statistics_files import PICKLES, load_statistics
 
@@ -37,7 +37,18 @@ DEFAULT_CLIP_METRICS = ("fd", "fd_infinity", "kid", "jedi", "precision", "recall
 
 Kind = Literal["auto", "pictures", "clips"]
 
-Source = str | os.PathLike[str] | NDArray[Any] | ImageSource | FeatureStatistics | ForeignStatistics
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KnownSide:
+    """A side that was measured before: its statistics, its features if they were kept, and the pictures' digest."""
+
+    origin: str
+    statistics: Statistics
+    digest: str
+    features: Rows | None = None  # [N, D]
+
+
+Source = str | os.PathLike[str] | NDArray[Any] | ImageSource | FeatureStatistics | ForeignStatistics | KnownSide
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +83,7 @@ class Given:
     pictures: ImageSource | None = None
     statistics: Statistics | None = None
     digest: str = ""  # sha256 of statistics; that of pictures is known once they have been read
+    features: Rows | None = None  # [N, D], where they are known beside statistics
 
     @property
     def n(self) -> int | None:
@@ -89,6 +101,8 @@ def open_side(
     `features`: the extractor's name, for files that hold the statistics of several. `clips`: whether and how to read
     clips.
     """
+    if isinstance(source, KnownSide):
+        return Given(role, source.origin, None, source.statistics, source.digest, source.features)
     if isinstance(source, FeatureStatistics | ForeignStatistics):
         return Given(role, f"{role} statistics", statistics=source, digest=_statistics_digest(source))
     if isinstance(source, np.ndarray) and source.ndim == 2:
@@ -135,21 +149,22 @@ def rule_of(sides: Iterable[Given]) -> ClipRule | None:
 
     Raises `UsageError` for pictures beside clips, and `NotComparable` for clips under different rules.
     """
-    given = [side for side in sides if side.pictures is not None]
-    clips = {side.origin: side.pictures.rule for side in given if isinstance(side.pictures, VideoSource)}
+    given = [side.pictures for side in sides if side.pictures is not None]
+    clips = [source for source in given if isinstance(source, VideoSource)]
     if not clips:
         return None
-    if len(clips) < len({side.origin for side in given}):
-        other = next(side for side in given if not isinstance(side.pictures, VideoSource))
-        raise UsageError(
-            f"{next(iter(clips))} is clips, and {other.origin} pictures; folders of frames are read as clips with "
-            "--kind clips"
-        )
-    (first, rule), *others = clips.items()
-    for origin, another in others:
-        if another != rule:
-            raise NotComparable(f"{origin}: frames are chosen by {another.name}, those of {first} by {rule.name}")
-    return rule
+    for source in given:
+        if not isinstance(source, VideoSource):
+            raise UsageError(
+                f"{clips[0].origin} is clips, and {source.origin} pictures; folders of frames are read as clips with "
+                "--kind clips"
+            )
+        if source.rule != clips[0].rule:
+            raise NotComparable(
+                f"{source.origin}: frames are chosen by {source.rule.name}, those of {clips[0].origin} by "
+                f"{clips[0].rule.name}"
+            )
+    return clips[0].rule
 
 
 def is_statistics_file(path: Path) -> bool:
@@ -227,7 +242,7 @@ def _obstacle(row: Metric, sides: Mapping[str, Given]) -> str:
     for side in sides.values():
         if not uses(row, side.role):
             continue
-        if side.statistics is not None and row.requires & {"features", "logits"}:
+        if side.statistics is not None and side.features is None and row.requires & {"features", "logits"}:
             return f"needs pictures, and {side.origin} is statistics"
         if side.role == "generated" and side.n is None:
             return f"{side.origin} does not say of how many pictures it is; make it again with `paragone stats`"

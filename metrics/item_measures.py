@@ -20,7 +20,7 @@ from paragone.metrics.estimates import Estimate, clustered_error, normal_estimat
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """There is no value, and why: a few words that many items may share."""
+    """There is no value, and why: a few words that many items may share, such as "no mask"."""
 
     reason: str
 
@@ -84,12 +84,12 @@ def report_items(
     for one in measured:
         found = [index for index, value in enumerate(one.values) if not isinstance(value, Missing)]
         reasons = Counter(value.reason for value in one.values if isinstance(value, Missing))
-        told = "; ".join(f"{n:,} {reason}" for reason, n in reasons.most_common())
+        told = "; ".join(f"{reason} ({n:,})" for reason, n in reasons.most_common())
         if not found:
-            warnings.append(f"{one.row.name}: no value, for none of the {len(names):,} {what} has one ({told})")
+            warnings.append(f"{one.row.name}: no value, for none of the {len(names):,} {what} has one: {told}")
             continue
         if reasons:
-            warnings.append(f"{one.row.name}: {len(found):,} of {len(names):,} {what} count ({told})")
+            warnings.append(f"{one.row.name}: {len(found):,} of {len(names):,} {what} count; the others: {told}")
         own = None if groups is None else [groups[index] for index in found]
         results.append(_result(one, [one.values[index] for index in found], own, dict(reasons)))
     rows = [_row(index, name, measured, columns) for index, name in enumerate(names)]

@@ -97,7 +97,8 @@ def _rows(features: Rows, indices: Indices) -> Array:
     return (features if indices is None else features[indices]).astype(np.float64, copy=False)
 
 
-def _cubic_kernel(x: Array, y: Array) -> Array:
+def cubic_kernel(x: Array, y: Array) -> Array:
+    """KID's kernel (x·y / D + 1)³ of all pairs [N, M], of float64 rows."""
     kernel: Array = x @ y.T
     for start in range(0, len(kernel), CACHED_ROWS):
         rows = kernel[start : start + CACHED_ROWS]
@@ -113,7 +114,7 @@ def _subset_distance(x: Array, y: Array) -> _SubsetDistance:
     size = len(x)
     within_x, mean_x, pair_x = _within(x)
     within_y, mean_y, pair_y = _within(y)
-    between = _cubic_kernel(x, y)
+    between = cubic_kernel(x, y)
     mean_row, mean_column = between.mean(axis=1), between.mean(axis=0)
     mean_all, pair_between = _pairs_between(mean_row, mean_column, float(np.vdot(between, between)))
     # The mean over the others is itself noisy; what the pairs add to its variance is taken off again.
@@ -126,7 +127,7 @@ def _subset_distance(x: Array, y: Array) -> _SubsetDistance:
 
 def _within(x: Array) -> tuple[float, Array, float]:
     """Mean kernel of different samples, its mean [N] for each sample, and the variance of what pairs add to these."""
-    kernel = _cubic_kernel(x, x)
+    kernel = cubic_kernel(x, x)
     np.fill_diagonal(kernel, 0.0)
     means = kernel.sum(axis=1) / (len(x) - 1)
     mean, pairs = _pairs_within(means, float(np.vdot(kernel, kernel)))

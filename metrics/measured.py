@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as installed
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from paragone import __version__
 from paragone.data.records import MetricResult
@@ -46,23 +46,11 @@ def result_of(
     sides = {role: found.side for role, found in measured.items() if uses(row, role)}
     generated, training = sides["generated"], sides.get("training")
     estimate = row.estimate(reference=sides.get("reference"), generated=generated, training=training, seed=seed)
-    tags = [(side.statistics.extractor, side.statistics.protocol) for side in sides.values()]
-    name = next((name for name, _ in tags if name is not None), None)
-    protocol = next((protocol for _, protocol in tags if protocol is not None), "unknown")
-    metric = "fid" if row.name == "fd" and name == INCEPTION.name else row.name
-    of_clips = is_of_clips(protocol)
-    metric = OF_CLIPS.get(metric, metric) if of_clips else metric
+    described = description_of(row, measured, extractor)
+    of_clips = is_of_clips(described.protocol)
     assert generated.n is not None  # choose_metrics refuses a generated side that does not say it
-    signature = [metric, f"ext:{name or 'unknown'}", f"protocol:{protocol}"]
-    if extractor is not None:
-        signature.append(f"resize:{extractor.resize}")
-    signature += [f"set:{chosen}"] if (chosen := told(row.settings)) else []
-    signature.append(f"n:{generated.n}")
-    for role, short in (("reference", "ref"), ("training", "train")):
-        if role in sides:
-            signature.append(f"{short}:{measured[role].digest[:12]}")
     return MetricResult(
-        metric=metric,
+        metric=described.metric,
         value=float(estimate.value),
         standard_error=estimate.standard_error,
         ci_low=estimate.ci_low,
@@ -70,15 +58,43 @@ def result_of(
         higher_is_better=row.higher_is_better,
         n_generated=generated.n,
         n_reference=sides["reference"].n if "reference" in sides else None,
-        extractor=name,
-        protocol=protocol,
-        signature="|".join([*signature, f"v:{__version__}"]),
+        extractor=described.extractor,
+        protocol=described.protocol,
+        signature=described.signature,
         seed=seed,
         version=__version__,
         details=estimate.details
         | ({"n_training": training.n} if training is not None else {})
         | ({"decoder": f"PyAV {installed('av')}"} if of_clips and extractor is not None else {}),
     )
+
+
+class Description(NamedTuple):
+    """What a metric of some sides is called, and all that must agree before it may be compared."""
+
+    metric: str
+    extractor: str | None
+    protocol: str
+    signature: str
+
+
+def description_of(row: Metric, measured: Mapping[str, Measured], extractor: FeatureExtractor | None) -> Description:
+    """The name and signature of `row` on the sides that it looks at; nothing is computed."""
+    sides = {role: found.side for role, found in measured.items() if uses(row, role)}
+    tags = [(side.statistics.extractor, side.statistics.protocol) for side in sides.values()]
+    name = next((name for name, _ in tags if name is not None), None)
+    protocol = next((protocol for _, protocol in tags if protocol is not None), "unknown")
+    metric = "fid" if row.name == "fd" and name == INCEPTION.name else row.name
+    metric = OF_CLIPS.get(metric, metric) if is_of_clips(protocol) else metric
+    signature = [metric, f"ext:{name or 'unknown'}", f"protocol:{protocol}"]
+    if extractor is not None:
+        signature.append(f"resize:{extractor.resize}")
+    signature += [f"set:{chosen}"] if (chosen := told(row.settings)) else []
+    signature.append(f"n:{sides['generated'].n}")
+    for role, short in (("reference", "ref"), ("training", "train")):
+        if role in sides:
+            signature.append(f"{short}:{measured[role].digest[:12]}")
+    return Description(metric, name, protocol, "|".join([*signature, f"v:{__version__}"]))
 
 
 def cautions(results: Sequence[MetricResult], measured: Mapping[str, Measured]) -> list[str]:

@@ -25,9 +25,10 @@ def pair_up(a: ImageSource, b: ImageSource) -> Pairing:
     By prompt and seed where both are folders with a manifest; otherwise by file name, then by file name without its
     suffix; arrays by position.
     """
-    requests = [_requests(a), _requests(b)]
+    requests = [requests_of(a), requests_of(b)]
     if requests[0] is not None and requests[1] is not None:
-        return _matched(requests[0], requests[1], "prompt and seed")
+        keys = [[json.dumps(request) for request in of_set] for of_set in requests if of_set is not None]
+        return _matched(keys[0], keys[1], "prompt and seed")
     positions = [_positions(a.kept_names), _positions(b.kept_names)]
     if positions[0] is not None and positions[1] is not None:
         return _matched(positions[0], positions[1], "position")
@@ -46,12 +47,12 @@ def _matched(a: Sequence[str], b: Sequence[str], how: str) -> Pairing:
     return Pairing(None, f"unpaired: by {how}, {shared:,} of {len(a):,} in A have a partner among {len(b):,} in B")
 
 
-def _requests(pictures: ImageSource) -> tuple[str, ...] | None:
+def requests_of(pictures: ImageSource) -> tuple[tuple[str, int], ...] | None:
     """Prompt and seed of every picture, from the manifest of its folder; None when there is none, or not of all."""
     folder = Path(pictures.origin)
     if not (folder / MANIFEST).is_file():
         return None
-    asked = {entry.file: json.dumps(entry.key) for entry in read_manifest(folder) if entry.file is not None}
+    asked = {entry.file: entry.key for entry in read_manifest(folder) if entry.file is not None}
     found = [asked.get(name) for name in pictures.kept_names]
     return None if None in found else tuple(key for key in found if key is not None)
 

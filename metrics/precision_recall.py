@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from paragone.data.errors import NotComparable, TooFewSamples, UsageError
 from paragone.metrics.feature_statistics import as_rows
@@ -37,6 +37,30 @@ def precision_recall(reference: ArrayLike, generated: ArrayLike, *, k: int = 3) 
     All four depend on N and M as well as on the distributions: compare only numbers of equal sizes. Memory does not
     grow with N × M. Raises `TooFewSamples` unless both sides have more than `k` samples.
     """
+    found = balls(reference, generated, k=k)
+    return PrecisionRecall(
+        precision=float((found.about_generated > 0).mean()),
+        recall=float(found.recalled.mean()),
+        density=float(found.about_generated.sum() / (k * len(found.about_generated))),
+        coverage=float(found.covered.mean()),
+        density_deviation=float(found.about_generated.std(ddof=1) / k),
+        k=k,
+        n_reference=len(found.covered),
+        n_generated=len(found.about_generated),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Balls:
+    """What the four numbers are means of, sample by sample."""
+
+    about_generated: NDArray[np.int64]  # [M] reference balls that each generated sample lies in
+    recalled: NDArray[np.bool_]  # [N] whether each reference sample lies in a generated ball
+    covered: NDArray[np.bool_]  # [N] whether each reference ball has a generated sample inside
+
+
+def balls(reference: ArrayLike, generated: ArrayLike, *, k: int = 3) -> Balls:
+    """The memberships behind `precision_recall`, whose errors it raises."""
     real, fake = as_rows(reference, name="reference"), as_rows(generated, name="generated")
     if real.shape[1] != fake.shape[1]:
         raise NotComparable(f"reference has {real.shape[1]} dimensions, generated {fake.shape[1]}; use one extractor")
@@ -55,13 +79,4 @@ def precision_recall(reference: ArrayLike, generated: ArrayLike, *, k: int = 3) 
         n_balls[tile.rows] += in_real_ball.sum(axis=1)
         covered[tile.columns] |= in_real_ball.any(axis=0)
         recalled[tile.columns] |= distances.within(tile, radii_fake[tile.rows, None]).any(axis=0)
-    return PrecisionRecall(
-        precision=float((n_balls > 0).mean()),
-        recall=float(recalled.mean()),
-        density=float(n_balls.sum() / (k * m)),
-        coverage=float(covered.mean()),
-        density_deviation=float(n_balls.std(ddof=1) / k),
-        k=k,
-        n_reference=n,
-        n_generated=m,
-    )
+    return Balls(n_balls, recalled, covered)

@@ -1,10 +1,10 @@
 """JEDi's distance, made unbiased: squared MMD with the kernel k(x, y) = (x·y / D)², times 100 (Luo et al. 2024,
 arXiv:2410.05203, §4).
 
-The published value is the V-statistic: it counts every sample with itself, and is biased upwards by what that adds (in
-400 dimensions 1.4 at 64 samples of either side of one distribution, 0.08 at 1024). The U-statistic leaves these pairs
-out. The kernel has no constant: it compares nothing but the second moments E[x xᵀ], so it cannot tell X from -X, and is
-blind to every odd moment. Read it beside FVD and KVD, whose kernels see means.
+The published value is the V-statistic: it counts every sample with itself, and is biased upwards by what that adds (of
+standard normal features some 200 / n: 3.1 at 64 samples of either side of one distribution, 0.2 at 1024). The
+U-statistic leaves these pairs out. The kernel has no constant: it compares nothing but the second moments E[x xᵀ], so
+it cannot tell X from -X, and is blind to every odd moment. Read it beside FVD and KVD, whose kernels see means.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class Jedi:
     standard_error: float
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def jedi(reference: ArrayLike, generated: ArrayLike) -> Jedi:
     """The distance of `reference` [N, D] and `generated` [M, D], in float64, by blocks of the kernel.
 

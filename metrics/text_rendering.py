@@ -27,7 +27,7 @@ from paragone.metrics.settings import TextSettings, Values, checked
 
 WANTED = "text"  # the column of what is to be read
 SETTINGS = TextSettings()
-NO_TEXT = Missing("were asked for no text")
+NO_TEXT = Missing("asked for no text")
 
 
 @dataclass(frozen=True, slots=True)

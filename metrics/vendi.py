@@ -59,6 +59,18 @@ def vendi_profile(features: ArrayLike, *, orders: tuple[float, ...] = (0.5, 1.0,
     )
 
 
+def vendi_influence(features: ArrayLike) -> tuple[Vendi, Array]:
+    """The Vendi score of order 1, and what each sample [N] adds to it, to first order; errors as for `vendi`."""
+    rows = UnitRows(features, name="features")
+    if len(rows) < 2:
+        raise TooFewSamples(f"a Vendi score needs at least 2 samples; there are {len(rows)}")
+    shares, axes = _spectrum(rows)
+    entropy, weights = _entropy(shares, 1.0)
+    value = float(np.exp(entropy))
+    influence = value * _influences(rows, shares, axes, weights[:, None])[:, 0]
+    return _score(value, influence / value, 1.0), influence
+
+
 def _spectrum(rows: UnitRows) -> tuple[Array, Array]:
     """Eigenvalues p [R] > 0 of K / N, which sum to 1, and their axes: [D, R] for N > D, otherwise [N, R]."""
     n, dim = len(rows), rows.dim

@@ -25,6 +25,11 @@ COMMANDS = {
         "paragone.cli.compare:compare",
         "Compare two results files, or two generated sets against one reference.",
     ),
+    "check": (
+        "paragone.cli.check:check",
+        "Say whether a new checkpoint is worse than the blessed one, and exit accordingly.",
+    ),
+    "plan": ("paragone.cli.plan:plan", "Say how many samples or votes it takes to detect an effect."),
     "stats": ("paragone.cli.stats:stats", "Make, merge and show feature statistics files."),
     "rate": ("paragone.cli.rate:rate", "Turn a file of pairwise votes into ratings with intervals."),
     "leaderboard": ("paragone.cli.leaderboard:leaderboard", "Print the leaderboard of a project folder."),

@@ -22,6 +22,7 @@ ALL_SOURCES = [
     *sorted((ROOT / "paragone").glob("*.py")),
     *sorted((ROOT / "paragone" / "cli").rglob("*.py")),
     *sorted((ROOT / "paragone" / "demo").rglob("*.py")),
+    *sorted((ROOT / "paragone" / "integrations").rglob("*.py")),
     ROOT / "streamlit_app.py",
 ]
 
@@ -93,7 +94,7 @@ def test_a_module_is_a_chapter(path: Path) -> None:
 def test_the_package_list_is_complete() -> None:
     config = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     on_disk = {"paragone"}
-    for folder in (*PACKAGES, "paragone/cli", "paragone/demo"):
+    for folder in (*PACKAGES, "paragone/cli", "paragone/demo", "paragone/integrations"):
         for init in (ROOT / folder).rglob("__init__.py"):
             relative = init.parent.relative_to(ROOT).as_posix().replace("/", ".")
             on_disk.add(relative if relative.startswith("paragone") else f"paragone.{relative}")
@@ -121,6 +122,8 @@ HEAVY = {"torch", "torchvision", "open_clip", "streamlit", "sklearn"}
         ("import paragone.arena.store, paragone.arena.leaderboard, paragone.arena.bradley_terry", HEAVY),
         ("import paragone.arena.store, paragone.cli.judge_run, paragone.judges.mllm", HEAVY | {"pandas", "scipy"}),
         ("import paragone.arena.ui.main", {"torch", "torchvision", "open_clip", "sklearn"}),
+        ("import paragone.integrations.pytest_plugin", HEAVY | {"numpy", "pandas", "sqlalchemy", "click", "scipy"}),
+        ("import paragone.cli.check, paragone.cli.check_flow, paragone.cli.plan", HEAVY),
         ("import paragone.cli.demo, paragone.cli.metrics, paragone.cli.rate, paragone.cli.leaderboard", HEAVY),
     ],
 )
@@ -128,7 +131,17 @@ def test_importing_is_cheap(code: str, absent: set[str]) -> None:
     assert not loaded_after(code) & absent
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["metrics", "--help"], ["rate", "--help"], ["demo", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["metrics", "--help"],
+        ["check", "--help"],
+        ["plan", "--help"],
+        ["rate", "--help"],
+        ["demo", "--help"],
+    ],
+)
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import contextlib, io\nfrom paragone.__main__ import main\n"

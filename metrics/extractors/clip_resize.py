@@ -18,6 +18,7 @@ from torch.nn import functional
 from paragone.metrics.extractors.resize import resize_tf1
 from paragone.metrics.protocols import Channels
 
+INSIDE = "inside"
 ClipResize = Callable[[Tensor, int], Tensor]
 
 
@@ -59,5 +60,5 @@ CLIP_RESIZERS: dict[str, ClipResize] = {
     "bilinear": _bilinear,
     "bilinear-crop": _bilinear_crop,
     "tf1": _tf1,
-    "inside": lambda planes, size: planes,
+    INSIDE: lambda planes, size: planes,
 }

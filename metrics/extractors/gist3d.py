@@ -33,7 +33,10 @@ NAME = "gist3d-1"  # a change to the formula or to a constant below is a new nam
 LAGS = (1, 2)
 HALVES = 2  # the picture is looked at in HALVES × HALVES parts
 BLUR_PX = 5  # box that luminance is averaged over before gradients are taken
-RIDGE = 1e-3  # squared grey levels (0..1) a pixel: below it, gradients are noise and the velocity goes to zero
+RIDGE = 1e-5  # squared grey levels (0..1) a pixel: below it, gradients are noise and the velocity goes to zero
+# A distance adds up variances: with these units none of the parts outweighs the others on photographs in motion.
+CHANGE_WEIGHT = 4.0
+VELOCITY_UNIT_PX = 10.0  # a frame
 PARTS_OF_MOTION = 6  # change, rise, and mean and root mean square of both velocities
 
 
@@ -84,13 +87,13 @@ class Gist3D:
 
         cells = self._gist(frames)[0].reshape(len(frames), -1, GRID, GRID)
         seen = functional.avg_pool2d(cells.mean(dim=0), GRID // HALVES)
-        changes = cells.diff(dim=0).square().mean(dim=0).sqrt().mean(dim=(1, 2))
+        changes = cells.diff(dim=0).square().mean(dim=0).sqrt().mean(dim=(1, 2)) * CHANGE_WEIGHT
         luminance = torch.einsum("c,tchw->thw", torch.tensor(OPPONENT[0], device=frames.device), frames)
         return torch.cat([seen.flatten(), changes, *(_motion(luminance, lag) for lag in LAGS)])
 
 
 def _motion(luminance: Tensor, lag: int) -> Tensor:
-    """Of [T, S, S]: change, rise, and velocity across and down in px a frame (mean, root mean square), [24]."""
+    """Of [T, S, S]: change, rise, and velocity across and down (mean, root mean square), [24]."""
     import torch
     from torch.nn import functional
 
@@ -102,7 +105,7 @@ def _motion(luminance: Tensor, lag: int) -> Tensor:
     xx, yy, xy, xt, yt = _cells(moments).unbind(1)
     xx, yy = xx + RIDGE, yy + RIDGE
     determinant = xx * yy - xy * xy
-    velocity = torch.stack([xy * yt - yy * xt, xy * xt - xx * yt]) / determinant  # [2, T - lag, 2, 2]
+    velocity = torch.stack([xy * yt - yy * xt, xy * xt - xx * yt]) / (determinant * VELOCITY_UNIT_PX)
     change = _cells(over_time.abs()[:, None])[:, 0].mean(dim=0)
     rise = _cells(over_time[:, None])[:, 0].square().mean(dim=0).sqrt()
     return torch.cat(

@@ -22,11 +22,12 @@ def read_folder(folder: Path, kind: str) -> Any:
         transformers = importlib.import_module("transformers")
     except ImportError as error:
         raise PluginError(f"{folder}: needs transformers: pip install 'paragone[local]' ({error})") from error
+    transformers.logging.disable_progress_bar()
     try:
         network, found = getattr(transformers, kind).from_pretrained(
             folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, output_loading_info=True
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except Exception as error:  # the readers of damaged files raise nearly anything
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"{folder}: not a {kind} that can be loaded ({reason})") from error
     if missing := sorted(found["missing_keys"]):

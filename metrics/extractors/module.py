@@ -2,8 +2,9 @@
 
 In a package of one's own, `build = from_module(make_network, …)` makes `--features package:build` work. A file stands
 by itself, `--features network.pt` or `network.onnx`, when the preprocessing is declared beside it in `network.pt.json`:
-`{"size": 224, "resize": "clean", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}`. A TorchScript archive
-and an ONNX file are programs: run those of people you trust.
+`{"size": 224, "resize": "clean", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}`. With `"frames": 16` the
+network is one of clips, [N, 3, 16, S, S] → [N, D]. A TorchScript archive and an ONNX file are programs: run those of
+people you trust.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,7 +24,8 @@ from torch import Tensor, nn
 from paragone.data.errors import InputError, PluginError, UsageError
 from paragone.data.files import file_digest
 from paragone.data.records import fingerprint
-from paragone.metrics.extractors.base import LoadExtractor, refuse_weights
+from paragone.metrics.extractors.base import FrameCount, LoadExtractor, refuse_weights
+from paragone.metrics.extractors.clip_resize import CLIP_RESIZERS, INSIDE, prepared_clip
 from paragone.metrics.extractors.resize import RESIZERS, normalised
 from paragone.metrics.extractors.state import fill, read_archive, read_state, state_digest
 from paragone.metrics.protocols import PARAGONE, Channels, check_protocol
@@ -32,18 +35,25 @@ Forward = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """How a picture becomes input: resized to size×size by a name of `RESIZERS`, divided by 255, (v - mean) / std."""
+    """How a picture becomes input: resized to size×size by a name of `RESIZERS`, divided by 255, (v - mean) / std.
+
+    A network of clips says how many `frames` it takes, and `resize` is a name of `CLIP_RESIZERS`.
+    """
 
     size: int
     mean: Channels = (0.0, 0.0, 0.0)
     std: Channels = (1.0, 1.0, 1.0)
     resize: str = "clean"
+    frames: int | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.size, int) or self.size < 1:
             raise UsageError(f"preprocessing: size is {self.size!r}, not a number of pixels")
-        if self.resize not in RESIZERS:
-            raise UsageError(f"preprocessing: resize is {self.resize!r}; use one of {', '.join(RESIZERS)}")
+        if self.frames is not None and (not isinstance(self.frames, int) or self.frames < 1):
+            raise UsageError(f"preprocessing: frames is {self.frames!r}, not a number of frames")
+        resizers = set(RESIZERS) if self.frames is None else set(CLIP_RESIZERS) - {INSIDE}
+        if self.resize not in resizers:
+            raise UsageError(f"preprocessing: resize is {self.resize!r}; use one of {', '.join(sorted(resizers))}")
         for what, numbers in (("mean", self.mean), ("std", self.std)):
             if len(numbers) != 3 or not np.isfinite(numbers).all():
                 raise UsageError(f"preprocessing: {what} is {list(numbers)}, not three numbers")
@@ -52,7 +62,7 @@ class Preprocessing:
 
 
 def from_module(build: Callable[[], nn.Module], *, name: str, preprocessing: Preprocessing) -> LoadExtractor:
-    """A load function for the network that `build()` makes, which maps [N, 3, S, S] to [N, D].
+    """A load function for the network that `build()` makes: [N, 3, S, S], of clips [N, 3, T, S, S], → [N, D].
 
     `--weights FILE` fills it with a state dict. Results are called NAME@ and the digest of its parameters.
     """
@@ -97,7 +107,17 @@ class ModuleExtractor:
     def __init__(
         self, network: nn.Module | None, forward: Forward, preprocessing: Preprocessing, *, name: str, digest: str
     ) -> None:
-        declared = [preprocessing.size, preprocessing.resize, list(preprocessing.mean), list(preprocessing.std)]
+        declared: list[Any] = [
+            preprocessing.size,
+            preprocessing.resize,
+            list(preprocessing.mean),
+            list(preprocessing.std),
+        ]
+        self.samples: Literal["pictures", "clips"] = "pictures"
+        if preprocessing.frames is not None:
+            self.samples = "clips"
+            self.frames = FrameCount(preprocessing.frames, preprocessing.frames)
+            declared.append(preprocessing.frames)
         self.fingerprint = fingerprint({"network": digest, "preprocessing": declared})
         self.name = f"{name}@{self.fingerprint[:12]}"
         self.resize = f"{preprocessing.resize}-{preprocessing.size}"
@@ -112,7 +132,11 @@ class ModuleExtractor:
             self._network.to(device)
 
     def prepare(self, image: NDArray[np.uint8]) -> Tensor:
-        """RGB uint8 [H, W, 3] → float32 [3, size, size], resized and normalised as declared."""
+        """RGB uint8 [H, W, 3] → float32 [3, size, size], of clips [T, H, W, 3] → [3, T, size, size], as declared."""
+        wanted = self._preprocessing
+        if wanted.frames is not None:
+            mean, std = (tuple(255 * value for value in values) for values in (wanted.mean, wanted.std))
+            return prepared_clip(image, wanted.resize, wanted.size, mean, std)  # type: ignore[arg-type]
         planes = RESIZERS[self._preprocessing.resize](image, self._preprocessing.size) / 255
         return normalised(planes, self._preprocessing.mean, self._preprocessing.std)
 
@@ -121,18 +145,20 @@ class ModuleExtractor:
         return self._forward(batch), None
 
     def _measured_dim(self) -> int:
-        """D, from a run on two black pictures; raises `PluginError` unless [2, D] comes out."""
-        size = self._preprocessing.size
-        black = self.prepare(np.zeros((size, size, 3), np.uint8))
+        """D, from a run on two black pictures or clips; raises `PluginError` unless [2, D] comes out."""
+        size, frames = self._preprocessing.size, self._preprocessing.frames
+        black = self.prepare(np.zeros((*(() if frames is None else (frames,)), size, size, 3), np.uint8))
         try:
             with torch.inference_mode():
                 found = self._forward(torch.stack([black, black]))
         except Exception as error:  # foreign code raises what it likes
             reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-            raise PluginError(f"{self.name}: fails on pictures of {size}×{size} pixels: {reason[0]}") from error
+            raise PluginError(f"{self.name}: fails on {self.samples} of {size}×{size} pixels: {reason[0]}") from error
         if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != 2:
             shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-            raise PluginError(f"{self.name}: gives {shape} for two pictures, not [2, D]; pool or flatten its output")
+            raise PluginError(
+                f"{self.name}: gives {shape} for two {self.samples}, not [2, D]; pool or flatten its output"
+            )
         return int(found.shape[1])
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from paragone.data.clip_sampling import Sampling, Short
     from paragone.metrics.inputs import ClipReading
 
+R = TypeVar("R")
 DEFAULT_FRAMES = 16
 
 
@@ -30,6 +31,16 @@ class ClipOptions:
     short: Short | None
     frame_rate: str | None
     n_clips: int | None
+
+    def given(self) -> dict[str, object]:
+        """The options that were given, as plain values: a run record keeps them."""
+        told = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {name: value for name, value in told.items() if value is not None and value != "auto"}
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> ClipOptions:
+        """The options with these given."""
+        return cls(**{"kind": "auto", **dict.fromkeys(one.name for one in fields(cls) if one.name != "kind"), **given})
 
     def reading(self, seed: int) -> ClipReading:
         """What they mean; raises `UsageError`."""
@@ -99,15 +110,15 @@ _OPTIONS = (
 )
 
 
-def clip_options(command: Callable[..., None]) -> Callable[..., None]:
+def clip_options(command: Callable[..., R]) -> Callable[..., R]:
     """Add the options to a command, whose function gets them together, as `clips`."""
 
     @functools.wraps(command)
-    def gathered(**given: Any) -> None:
+    def gathered(**given: Any) -> R:
         clips = ClipOptions(**{one.name: given.pop(one.name) for one in fields(ClipOptions)})
-        command(clips=clips, **given)
+        return command(clips=clips, **given)
 
-    found: Callable[..., None] = gathered
+    found: Callable[..., R] = gathered
     for option in reversed(_OPTIONS):
         found = option(found)
     return found

@@ -81,6 +81,13 @@ def extraction_options(command: C) -> C:
     return command
 
 
+def reading_options(command: C) -> C:
+    """The same options without `--features` and `--protocol`, for commands that know these already."""
+    for option in reversed((_OPTIONS[1], *_OPTIONS[3:])):
+        command = option(command)
+    return command
+
+
 def extraction_options_of_several(command: C) -> C:
     """The same options, with a `--features` that may be repeated."""
     for option in reversed((_SEVERAL, *_OPTIONS[1:])):

@@ -9,6 +9,7 @@ import click
 
 from paragone.cli.clip_options import ClipOptions, clip_options
 from paragone.cli.extraction import extraction_options_of_several, feature_cache
+from paragone.data.errors import UsageError
 from paragone.data.records import metrics_document
 
 CONTRIBUTIONS = "paragone.per-image/1"
@@ -16,8 +17,9 @@ PER_PICTURE = frozenset({"fd", "fid", "fvd", "clip_score"})  # of which each pic
 
 if TYPE_CHECKING:
     from paragone.data.records import MetricResult
-    from paragone.metrics.compute import MetricsReport
     from paragone.metrics.item_measures import ItemReport
+    from paragone.metrics.reporting import Gathered, MetricsReport
+    from paragone.metrics.settings import Values
 
 
 @click.command()
@@ -69,6 +71,12 @@ if TYPE_CHECKING:
     "Needs more pictures than feature dimensions on both sides. With clip_score: each picture's score.",
 )
 @click.option(
+    "--record",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write a run record for `paragone check` to FILE (.json, with an .npz beside it). One extractor only.",
+)
+@click.option(
     "--keep-frames",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="PROJECT",
@@ -106,6 +114,7 @@ def metrics(
     no_cache: bool,
     seed: int,
     per_image: Path | None,
+    record: Path | None,
     keep_frames: Path | None,
     lpips: tuple[Path, ...],
     ocr: str | None,
@@ -121,21 +130,28 @@ def metrics(
     from paragone.cli.item_metrics import plan_items
     from paragone.cli.output import check_writable, progress_bars, write_json
     from paragone.cli.tables import check_table, write_table
-    from paragone.metrics.compute import compute_metrics
+    from paragone.metrics.compute import gather
     from paragone.metrics.distributed import ranks_of_this_run
+    from paragone.metrics.reporting import report_of
     from paragone.metrics.settings import parse_settings
 
     with ranks_of_this_run() as ranks, progress_bars() as progress:
         with ranks.step():
             check_writable(json_target)
             check_table(per_image)
+            _check_record(record, features)
             folder = feature_cache(cache, no_cache=no_cache)
             settings = parse_settings(set_options)
             plan, left = plan_items(generated, click.get_current_context().params, settings)
+            if record is not None and plan is not None:
+                raise UsageError(
+                    f"--record {record}: measures of single clips and edits are not in it; write them with --per-image "
+                    "and give them to paragone check as --scores"
+                )
             reading = clips.reading(seed)
-        report = None
+        gathered = report = None
         if plan is None or left:
-            report = compute_metrics(
+            gathered = gather(
                 generated,
                 reference,
                 metrics=left or None,
@@ -151,14 +167,17 @@ def metrics(
                 cache=folder,
                 on_error=on_error,
                 clips=reading,
-                seed=seed,
                 per_image=per_image is not None and (plan is None or not PER_PICTURE.isdisjoint(left)),
                 ranks=ranks,
                 progress=progress,
             )
+        if gathered is not None:
+            report = report_of(gathered, seed=seed)
         items = plan(progress) if plan is not None and ranks.first else None
     if not ranks.first:
         return
+    if record is not None and gathered is not None:
+        _write_record(gathered, record, protocol=protocol, settings=settings, seed=seed, clips=clips)
     found = [one for one in (report, items) if one is not None]
     results = tuple(result for one in found for result in one.results)
     warnings = tuple(dict.fromkeys(line for one in found for line in one.warnings))
@@ -169,6 +188,32 @@ def metrics(
     if json_target != "-":
         _print_table(results)
     _print_warnings(warnings)
+
+
+def _check_record(record: Path | None, features: tuple[str, ...]) -> None:
+    from paragone.cli.output import check_writable
+
+    if record is None:
+        return
+    if record.suffix.lower() != ".json":
+        raise UsageError(f"--record {record}: name a .json file; its arrays go beside it as .npz")
+    if len(set(features)) > 1:
+        raise UsageError(f"--record {record}: of which of {', '.join(features)}? A run record has one extractor")
+    check_writable(str(record))
+
+
+def _write_record(
+    gathered: Gathered, record: Path, *, protocol: str, settings: Values, seed: int, clips: ClipOptions
+) -> None:
+    from paragone.metrics.recording import record_of
+    from paragone.metrics.run_files import write_run
+    from paragone.metrics.run_record import Recipe
+
+    request = gathered.request
+    names = [*(row.name for row in request.rows), *(row.name for row in request.of_pixels)]
+    names += ["clip_score"] if request.captioned is not None else []
+    recipe = Recipe(request.features[0], protocol, tuple(names), settings, seed, clips.given())
+    write_run(record_of(gathered, recipe), record)
 
 
 def _rows_of_items(report: MetricsReport | None, items: ItemReport | None) -> list[dict[str, Any]]:

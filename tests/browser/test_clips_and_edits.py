@@ -157,6 +157,7 @@ def test_clips_play_in_step_over_their_plots(visit: Visit, clips: Any, look: str
     assert visit.wide() <= 0
 
 
+@pytest.mark.parametrize("look", ["light"], indirect=True)
 def test_the_metrics_page_shows_them_too(visit: Visit, clips: Any, look: str, screenshots: Path) -> None:
     visit.page.goto(f"{clips.url}/metrics?metric=motion")
     visit.page.locator(".clips .tile").nth(2).wait_for()

@@ -141,6 +141,14 @@ def test_another_rate_takes_what_is_shown_at_each_moment() -> None:
     assert ClipRule(None, "all", fps=Fraction(10)).choose(uneven, "x").tolist() == [0, 1, 2, 2, 3]
 
 
+def test_times_that_a_file_rounds_are_taken_as_rounded() -> None:
+    """Frame 4 of 24 a second is at 166.67 ms, which Matroska writes as 167: it is there at 2 / 12 s."""
+    rounded = FrameTimes(np.round(np.arange(240) * 1000 / 24).astype(np.int64), Fraction(1, 1000), 10000)
+    for fps in (6, 8, 12, 24):
+        expected = list(range(0, 240, 24 // fps))
+        assert ClipRule(None, "all", fps=Fraction(fps)).choose(rounded, "x").tolist() == expected
+
+
 def test_a_rate_is_exact_where_floating_point_is_not() -> None:
     ntsc = Fraction(30000, 1001)
     times = FrameTimes(np.arange(3000, dtype=np.int64) * 1001, Fraction(1, 30000), 3000 * 1001)
@@ -300,7 +308,7 @@ def test_damage_is_not_painted_over(mp4: Path, tmp_path: Path) -> None:
         rng = np.random.default_rng(seed)
         at = int(rng.integers(1000, len(content) // 2))  # before it, x264 names itself
         damaged = bytearray(content)
-        damaged[at : at + 60] = rng.integers(0, 256, 60, dtype=np.uint8).tobytes()
+        damaged[at : at + 300] = rng.integers(0, 256, 300, dtype=np.uint8).tobytes()  # of several frames
         (tmp_path / "damaged.mp4").write_bytes(damaged)
         with pytest.raises(UnreadableVideo, match=r"damaged.mp4"):
             only(tmp_path / "damaged.mp4")

@@ -122,7 +122,7 @@ def package() -> ModuleType:
 
 
 @pytest.mark.peers
-@pytest.mark.parametrize(("place", "net"), [(0, "alex"), (1, "vgg")])
+@pytest.mark.parametrize(("place", "net"), [(0, "alex"), pytest.param(1, "vgg", marks=pytest.mark.slow)])
 def test_the_package_agrees(package: ModuleType, place: int, net: str, tmp_path: Path) -> None:
     """With its own published factors, on random backbones of both kinds."""
     with warnings.catch_warnings(action="ignore"):  # it calls torchvision in a way that is no longer liked

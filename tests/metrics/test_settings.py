@@ -19,6 +19,7 @@ from paragone.metrics import (
     kernel_distance,
     metric_named,
 )
+from paragone.metrics.clip_protocols import I3D_PROTOCOLS, VIDEOMAE_PROTOCOLS
 from paragone.metrics.comparison import compare_results
 from paragone.metrics.draws import DRAWS, TORCH_FIDELITY_SEED
 from paragone.metrics.inception_score import SPLITTINGS
@@ -53,7 +54,7 @@ def estimate(metric: str, values: dict[str, object], **sides: Side) -> Any:
 
 
 def test_every_tool_is_a_protocol_and_every_value_one_of_its_options() -> None:
-    protocols = {row.name for row in (*INCEPTION_PROTOCOLS, *DINOV2_PROTOCOLS)}
+    protocols = {row.name for row in (*INCEPTION_PROTOCOLS, *DINOV2_PROTOCOLS, *I3D_PROTOCOLS, *VIDEOMAE_PROTOCOLS)}
     for tool, metrics in OF_TOOLS.items():
         assert tool in protocols
         for metric, values in metrics.items():

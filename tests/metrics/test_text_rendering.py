@@ -89,7 +89,7 @@ def test_pictures_with_words(pictures: Path, tmp_path: Path) -> None:
     }
     assert reader.asked == 3  # not of the cat
     assert found["cer"].n_generated == 3
-    assert found["cer"].details["missing"] == {"were asked for no text": 1}
+    assert found["cer"].details["missing"] == {"asked for no text": 1}
     assert found["cer"].signature.startswith("cer|reader:fake-1|rule:case|texts:")
     assert found["text_exact"].higher_is_better
     assert not found["cer"].higher_is_better
