@@ -74,7 +74,7 @@ def _run_full(folder: Path, seed: int) -> None:
     boards = publish_leaderboard(folder, tasks=[track.task for track in tracks])
     floors = [{result.metric: result.value for result in measures[track.floor]} for track in tracks]
     for track, floor in zip(tracks, floors, strict=True):
-        numbers = ", ".join(f"{metric} {value:.3g}" for metric, value in floor.items())
+        numbers = ", ".join(f"{metric} {round(value, 6):.3g}" for metric, value in floor.items())
         stdout.print(
             f"{track.task}: {track.floor[1:-1]}, measured like a model: {numbers}.", soft_wrap=True, markup=False
         )
