@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from paragone.arena.leaderboard import Leaderboard
@@ -21,6 +22,8 @@ Axis = tuple[str, str]  # a column and its title
 
 HEIGHT = 260  # px of a plotting area
 PANEL = 230  # px wide, where several stand side by side
+LOG_TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+LABEL_PX = 14  # from one label to the next
 
 
 def line_plot(
@@ -28,46 +31,49 @@ def line_plot(
     *,
     x: Axis,
     y: Axis,
-    log: bool = False,
+    log_x: bool = False,
+    lowest: float = 0.0,
+    log_y: bool = False,
     floor: float | None = None,
     width: int = WIDTH,
 ) -> Chart:
     """Lines of `points` (their names in the column `line`), named at their right ends; a rule for real data.
 
-    `x` and `y` are a column and its title each. Names are moved apart where ends are close.
+    `x` and `y` are a column and its title each. The y axis begins at `lowest`, which is above 0 with `log_y`.
     """
     colours = alt.Color("line:N", scale=alt.Scale(range=list(LIGHT.lines)), sort=None, legend=None)
-    scale_x = alt.Scale(type="log", nice=False) if log else alt.Scale(nice=False)
-    ticks = sorted(set(points[x[0]])) if points[x[0]].nunique() <= 9 else None
-    axis_x = alt.Axis(values=ticks, format=".2~f", grid=False) if ticks else alt.Axis(format=".2~f", grid=False)
+    scale_x = alt.Scale(type="log" if log_x else "linear", nice=False)
+    axis_x = alt.Axis(values=sorted(set(points[x[0]])), format=".2~f", grid=False)
     along = alt.X(f"{x[0]}:Q", title=x[1], scale=scale_x, axis=axis_x)
-    top = 1.05 * float(max(points[y[0]].max(), floor or 0.0))
-    scale_y = alt.Scale(domain=[0.0, top], nice=False)
-    up = alt.Y(f"{y[0]}:Q", title=y[1], scale=scale_y, axis=alt.Axis(tickCount=6))
+    domain = [lowest, 1.05 * float(max(points[y[0]].max(), floor or 0.0))]
+    scale_y = alt.Scale(type="log" if log_y else "linear", domain=domain, nice=False)
+    values = {"values": [tick for tick in LOG_TICKS if domain[0] <= tick <= domain[1]]} if log_y else {"tickCount": 6}
+    up = alt.Y(f"{y[0]}:Q", title=y[1], scale=scale_y, axis=alt.Axis(format=".2~f", **values))
     base = alt.Chart(points).encode(x=along, y=up, color=colours)
     layers: list[Any] = [base.mark_line(strokeWidth=1.8), base.mark_circle(size=45, opacity=1)]
     if floor is not None:
         real = alt.Chart(pd.DataFrame({"floor": [floor], "text": ["real digits"]}))
         real = real.encode(y=alt.Y("floor:Q", scale=scale_y))
         layers.append(real.mark_rule(strokeDash=[4, 3], color=LIGHT.text, opacity=0.6))
-        text = real.mark_text(align="right", dy=-7, fontSize=11, color=LIGHT.text, opacity=0.8)
+        off = 11 if floor > sum(domain) / 2 else -7  # px: on the side with more room
+        text = real.mark_text(align="right", dy=off, fontSize=11, color=LIGHT.text, opacity=0.8)
         layers.append(text.encode(x=alt.value(width - 4), text="text:N"))
     if points["line"].nunique() > 1:
-        ends = _ends(points, x[0], y[0], top)
+        ends = _ends(points, x[0], y[0], domain, log=log_y)
         text = alt.Chart(ends).mark_text(align="left", fontSize=11)
-        at_end = alt.Y("label:Q", scale=scale_y)
-        layers.append(text.encode(x=alt.value(width + 8), y=at_end, text="line:N", color=colours))
+        layers.append(text.encode(x=alt.value(width + 8), y=alt.Y("place:Q", scale=None), text="line:N", color=colours))
     return alt.layer(*layers).properties(width=width, height=HEIGHT)
 
 
-def _ends(points: pd.DataFrame, x: str, y: str, top: float) -> pd.DataFrame:
-    """The last point of each line, with heights for labels that are 14 px apart at least."""
+def _ends(points: pd.DataFrame, x: str, y: str, domain: Sequence[float], *, log: bool) -> pd.DataFrame:
+    """The last point of each line, with the places of labels `LABEL_PX` apart at least, which the lowest leads."""
     last = points.sort_values(x).groupby("line", sort=False).tail(1).sort_values(y)
-    apart = 14 * top / HEIGHT
-    heights: list[float] = []
-    for value in last[y]:
-        heights.append(max(float(value), heights[-1] + apart) if heights else float(value))
-    return last.assign(label=heights)
+    scale = np.log if log else np.asarray
+    low, high = (float(scale(end)) for end in domain)
+    places: list[float] = []
+    for height in (scale(last[y].to_numpy()) - low) / (high - low) * HEIGHT:
+        places.append(max(float(height), places[-1] + LABEL_PX) if places else float(height))
+    return last.assign(place=[HEIGHT - place for place in places])
 
 
 def side_by_side(charts: Sequence[Chart]) -> Chart:
@@ -108,17 +114,22 @@ def _steps(points: pd.DataFrame, floor: Mapping[str, float]) -> Chart:
         points,
         x=("calls", "network calls a picture"),
         y=("fd", "FD to real digits"),
-        log=True,
+        log_x=True,
+        log_y=True,
+        lowest=2.0,
         floor=floor["fd"],
     )
 
 
 def _guidance(points: pd.DataFrame, floor: Mapping[str, float]) -> Chart:
     x = ("value", "guidance scale")
-    fd = line_plot(points, x=x, y=("fd", "FD to real digits"), floor=floor["fd"], width=PANEL)
-    alignment = line_plot(points, x=x, y=("alignment", "alignment"), floor=floor["alignment"], width=PANEL)
-    recall = line_plot(points, x=x, y=("recall", "recall"), floor=floor["recall"], width=PANEL)
-    return side_by_side([fd, alignment, recall])
+    measures = (("fd", "FD to real digits", 0.0), ("alignment", "alignment", 0.5), ("recall", "recall", 0.0))
+    return side_by_side(
+        [
+            line_plot(points, x=x, y=(name, title), log_x=True, lowest=low, floor=floor[name], width=PANEL)
+            for name, title, low in measures
+        ]
+    )
 
 
 def _collapse(points: pd.DataFrame, floor: Mapping[str, float]) -> Chart:

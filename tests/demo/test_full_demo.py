@@ -202,12 +202,15 @@ def test_the_board_of_a_task_leaves_out_the_models_of_others(tmp_path: Path) -> 
         assert set(everything.measures.frame.columns) == {"fd", "velocity_error"}
 
 
-def test_names_at_the_ends_of_lines_stay_apart() -> None:
+@pytest.mark.parametrize("log_y", [False, True])
+def test_names_at_the_ends_of_lines_stay_apart_and_near(log_y: bool) -> None:
     points = pd.DataFrame({"line": list("abcabc"), "x": [1, 1, 1, 2, 2, 2], "y": [0.5, 0.6, 0.9, 0.7, 0.701, 0.702]})
-    document = line_plot(points, x=("x", "x"), y=("y", "y")).to_dict()
-    labels = next(rows for rows in document["datasets"].values() if "label" in rows[0])
-    heights = sorted(row["label"] for row in labels)
-    assert min(np.diff(heights)) >= 14 * 0.9 * 1.05 / 260 - 1e-9
+    document = line_plot(points, x=("x", "x"), y=("y", "y"), log_y=log_y, lowest=0.1).to_dict()
+    labels = next(rows for rows in document["datasets"].values() if "place" in rows[0])
+    places = sorted(row["place"] for row in labels)
+    assert min(np.diff(places)) >= 14 - 1e-9
+    share = np.log(0.7 / 0.1) / np.log(0.945 / 0.1) if log_y else (0.7 - 0.1) / (0.945 - 0.1)
+    assert max(places) == pytest.approx(260 * (1 - share))
 
 
 # ---- As a whole ----------------------------------------------------------------------------------------------------
