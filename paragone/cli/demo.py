@@ -65,6 +65,7 @@ def _run_full(folder: Path, seed: int) -> None:
     from paragone.demo.cast import cast_of
     from paragone.demo.full_plots import write_plots
     from paragone.demo.full_settings import FullSettings
+    from paragone.demo.full_sheets import write_sheets
     from paragone.demo.loop import run_demo
 
     settings = FullSettings(seed=seed)
@@ -78,6 +79,7 @@ def _run_full(folder: Path, seed: int) -> None:
         stdout.print(
             f"{track.task}: {track.floor[1:-1]}, measured like a model: {numbers}.", soft_wrap=True, markup=False
         )
-    for path in write_plots(Project(folder), settings, boards[0], floors[0]):
+    project = Project(folder)
+    for path in (*write_plots(project, settings, boards[0], floors[0]), *write_sheets(project, settings)):
         stdout.print(str(path), soft_wrap=True, markup=False)
     stdout.print("What these tables and plots teach is in docs/reference-models.md.", soft_wrap=True)

@@ -37,6 +37,7 @@ from paragone.demo.cast import cast_of
 from paragone.demo.contestants import DemoSettings
 from paragone.demo.full_plots import line_plot, write_plots
 from paragone.demo.full_settings import FullSettings
+from paragone.demo.full_sheets import write_sheets
 from paragone.demo.full_tracks import CLIP_MEASURES, EDIT_MEASURES, EDITS, MOVING
 from paragone.demo.loop import run_demo
 from paragone.demo.training import Run, next_runs, save_weights
@@ -224,6 +225,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     boards = publish_leaderboard(folder, tasks=[track.task for track in cast.tracks])
     floor = {result.metric: result.value for result in measures[cast.tracks[0].floor]}
     write_plots(Project(folder), SMALL, boards[0], floor)
+    write_sheets(Project(folder), SMALL)
     return folder
 
 
@@ -260,6 +262,7 @@ def test_the_boards_show_what_each_careless_contestant_gets_wrong(finished: Path
 def test_every_plot_is_drawn(finished: Path) -> None:
     for name in ("steps", "guidance", "price-quality", "collapse"):
         assert (finished / "plots" / f"{name}.svg").read_text().startswith("<svg")
+    for name in ("steps", "guidance", "price-quality", "collapse", "clips", "edits"):
         with Image.open(finished / "plots" / f"{name}.png") as picture:
             assert np.asarray(picture.convert("L")).std() > 5
 
