@@ -42,11 +42,11 @@ def tiled(rows: Sequence[Sequence[NDArray[np.uint8]]]) -> NDArray[np.uint8]:
 
 def _clips(project: Project, settings: FullSettings) -> NDArray[np.uint8]:
     moves = draw_moves(load_digits_split(seed=settings.seed)[1], seed=settings.seed)
-    rows: list[Sequence[NDArray[np.uint8]]] = []
+    rows: list[list[NDArray[np.uint8]]] = []
     for number in SHOWN_MOVES:
-        rows.append(moves[number].clip)
-        rows += [read_clip(_file(project, name, moves[number].prompt.id)) for name in CLIP_ROWS]
-        rows.append(np.full((len(moves[number].clip), GAP, CANVAS_PX), PAPER, np.uint8))
+        rows.append(list(moves[number].clip))
+        rows += [list(read_clip(_file(project, name, moves[number].prompt.id))) for name in CLIP_ROWS]
+        rows.append([np.full((GAP, CANVAS_PX), PAPER, np.uint8)] * len(moves[number].clip))
     return tiled(rows[:-1])
 
 
