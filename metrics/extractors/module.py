@@ -51,9 +51,9 @@ class Preprocessing:
             raise UsageError(f"preprocessing: size is {self.size!r}, not a number of pixels")
         if self.frames is not None and (not isinstance(self.frames, int) or self.frames < 1):
             raise UsageError(f"preprocessing: frames is {self.frames!r}, not a number of frames")
-        resizers = set(RESIZERS) if self.frames is None else set(CLIP_RESIZERS) - {INSIDE}
+        resizers = list(RESIZERS) if self.frames is None else [name for name in CLIP_RESIZERS if name != INSIDE]
         if self.resize not in resizers:
-            raise UsageError(f"preprocessing: resize is {self.resize!r}; use one of {', '.join(sorted(resizers))}")
+            raise UsageError(f"preprocessing: resize is {self.resize!r}; use one of {', '.join(resizers)}")
         for what, numbers in (("mean", self.mean), ("std", self.std)):
             if len(numbers) != 3 or not np.isfinite(numbers).all():
                 raise UsageError(f"preprocessing: {what} is {list(numbers)}, not three numbers")
