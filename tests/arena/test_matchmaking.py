@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from paragone.arena import Store, fit_bradley_terry, store_votes
+from paragone.arena import Store, fit_bradley_terry, matchmaking
 from paragone.arena.bradley_terry import BradleyTerry
 from paragone.arena.likelihood import Pairs, maximise
 from paragone.arena.matchmaking import (
@@ -179,7 +179,7 @@ class TestStore:
             computed.append(sum(cells.values()))
             return informative_propensities(pairs, cells)
 
-        monkeypatch.setattr(store_votes, "informative_propensities", counted)
+        monkeypatch.setattr(matchmaking, "informative_propensities", counted)
         with Store(tmp_path / "arena.db", create=True) as store:
             store.add_generators([GeneratorCard(name) for name in "abc"])
             store.add_prompts([Prompt("p", "x"), Prompt("q", "y")])

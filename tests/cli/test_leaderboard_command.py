@@ -256,7 +256,10 @@ def test_what_is_no_filter_is_named(
     assert message in capsys.readouterr().err
 
 
-def test_columns_in_the_table_and_the_csv(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_columns_in_the_table_and_the_csv(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
     folder, target = with_cards(tmp_path), tmp_path / "board.csv"
     options = ("--columns", "requests,parameters,usd_per_image", "--on", "2026-01-15", "--csv", target)
     assert run("--dir", folder, *options) == 0
