@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paragone.data.clip_sampling import ClipRule
 from paragone.data.decoding import MAX_PIXELS
 from paragone.data.errors import InputError, UnreadableImage
+from paragone.data.images import Unreadable
+from paragone.data.videos import read_videos
 
-MAX_FRAMES = 20_000  # of a clip that are counted before it is refused
 # Codecs whose packets fit an MP4 as they are, and the filter that drops what an encoder wrote about itself.
 _COPIED = {"h264": "filter_units=remove_types=6", "hevc": "filter_units=remove_types=39-40", "vp9": "", "av1": ""}
 
@@ -26,29 +28,16 @@ class NotNative(InputError):
     """A clip that cannot be sent as one without encoding it anew; the message says why."""
 
 
-def read_frames(path: Path, n_frames: int) -> list[tuple[Pixels, float]]:
+def read_frames(path: Path, n_frames: int) -> list[tuple[Pixels, float | None]]:
     """`n_frames` frames [H, W, 3] of a clip with their times (s), evenly spaced, first and last among them.
 
-    A clip with fewer frames gives some of them more than once. Raises `InputError` without PyAV, and `UnreadableImage`
-    for a clip that cannot be decoded.
+    A clip with fewer frames ends in repetitions of its last one. Raises `UnreadableVideo` for a damaged clip.
     """
-    av = _pyav(path)
-    try:
-        with av.open(str(path)) as container:
-            _check_size(container, path)
-            total = sum(1 for _ in _decoded(container, path))
-        wanted = np.linspace(0, max(0, total - 1), n_frames).round().astype(int).tolist() if total else []
-        kept: dict[int, tuple[Pixels, float]] = {}
-        with av.open(str(path)) as container:
-            for index, frame in enumerate(_decoded(container, path)):
-                if index in wanted:
-                    kept[index] = frame.to_ndarray(format="rgb24"), float(frame.time or 0.0)
-    except (av.FFmpegError, OSError, ValueError, IndexError) as error:
-        raise UnreadableImage(f"{path}: not a clip that can be decoded ({error}); replace or delete it") from error
-    if not wanted or set(wanted) - set(kept):
-        raise UnreadableImage(f"{path}: no frames in it; replace or delete it")
-    start = kept[wanted[0]][1]
-    return [(kept[index][0], kept[index][1] - start) for index in wanted]
+    clip = read_videos(path, rule=ClipRule(n_frames, "endpoints", short="pad-last")).read(0)
+    if isinstance(clip, Unreadable):
+        raise clip.error(clip.reason)
+    times: list[float | None] = [None] * n_frames if clip.times_s is None else clip.times_s.tolist()
+    return list(zip(clip.pixels, times, strict=True))
 
 
 def native_clip(path: Path) -> tuple[bytes, int, int]:
@@ -106,10 +95,3 @@ def _check_size(container: Any, path: Path) -> None:
     stream = container.streams.video[0]
     if stream.width * stream.height > MAX_PIXELS:
         raise UnreadableImage(f"{path}: over {MAX_PIXELS / 1e6:.0f} megapixels a frame; scale it down first")
-
-
-def _decoded(container: Any, path: Path) -> Any:
-    for count, frame in enumerate(container.decode(video=0), start=1):
-        if count > MAX_FRAMES:
-            raise UnreadableImage(f"{path}: over {MAX_FRAMES} frames; cut it first")
-        yield frame

@@ -39,7 +39,7 @@ SMALL_PX = 224  # a group whose longest side is under half of this is enlarged t
 N_FRAMES = 8
 CACHE_BYTES = 256 << 20
 MIME, CLIP_MIME = "image/png", "video/mp4"
-RECIPE = "png-4"  # the name of how a file becomes what is sent; another way needs another name
+RECIPE = "png-5"  # the name of how a file becomes what is sent; another way needs another name
 
 Pixels = NDArray[np.uint8]  # [H, W, 3]
 # How clips are shown: as they are, as frames, as one contact sheet each; "single" puts all of a question on one canvas.
@@ -312,7 +312,7 @@ class MediaPreparer:
     def _read(self, key: _Key) -> _Frames:
         path, moving = Path(key[0]), key[1]
         if moving:
-            return list(read_frames(path, self.n_frames))
+            return read_frames(path, self.n_frames)
         return [(decode_picture(_content(path), str(path)).pixels, None)]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_clips import write_clip
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
@@ -17,7 +18,6 @@ from paragone.arena.ui.renditions import render_outline
 from paragone.data import GeneratorCard, MetricResult, Prompt, Sample, UnreadableImage, sample_id
 from paragone.data.clip_frames import ClipFrames, clip_frames_file
 from paragone.data.files import file_digest
-from tests.shared.made_clips import write_clip
 
 PATIENCE = 30
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from made_clips import write_clip
+from photographs import flickering, pan, photograph
 from PIL import Image
 
 from paragone.arena.store import Store
 from paragone.data import GeneratorCard, MetricResult, Prompt, Sample, Task, sample_id
 from paragone.data.clip_frames import ClipFrames, clip_frames_file
 from paragone.data.files import file_digest
-from tests.shared.made_clips import write_clip
-from tests.shared.photographs import flickering, pan, photograph
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from made_clips import write_clip
+from photographs import pan, photograph
 from PIL import Image
 
 from paragone.__main__ import main
@@ -17,8 +19,6 @@ from paragone.arena import Store
 from paragone.data.clip_frames import clip_frames_file, load_clip_frames
 from paragone.data.files import file_digest
 from paragone.data.records import GeneratorCard, Prompt, Task
-from tests.shared.made_clips import write_clip
-from tests.shared.photographs import pan, photograph
 
 
 def run(capsys: pytest.CaptureFixture[str], command: str, *arguments: object) -> tuple[int, str, str]:

@@ -13,14 +13,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_clips import numbers, turned, write_clip
 from PIL import Image, PngImagePlugin
 
-from paragone.data.errors import InputError, UnreadableImage, UsageError
+from paragone.data.errors import InputError, UnreadableImage, UnreadableVideo, UsageError
 from paragone.data.records import Battle, Prompt, Status, Task, Winner
 from paragone.judges import Judge, MLLMJudge, judge_battles
 from paragone.judges.cache import CachingExchange, ReplyCache
 from paragone.judges.calls import Judged
 from paragone.judges.client import JudgeUnavailable, RetryPolicy
+from paragone.judges.clips import read_frames
 from paragone.judges.media import MediaPreparer
 from paragone.judges.messages import visible
 from paragone.judges.schema import in_words
@@ -191,8 +193,20 @@ def test_a_clip_is_shown_as_frames_with_first_and_last(server: Any, judge: MLLMJ
     assert (greys[8], greys[15]) == (0, 20)
     assert "The first video, frame 8 of 8, t = 1.90 s:" in received.text
     (tmp_path / "c.gif").write_bytes(b"GIF89a nonsense")
-    with pytest.raises(UnreadableImage, match="not a clip"):
+    with pytest.raises(UnreadableVideo, match=r"c\.gif: a damaged or cut-off animation"):
         judge.compare(Prompt("v", "x", Task.TEXT_TO_VIDEO), tmp_path / "c.gif", clips[0])
+
+
+def test_clips_are_turned_as_they_say_and_damage_is_not_painted_over(tmp_path: Path) -> None:
+    upright = write_clip(tmp_path / "clip.mp4", 20)
+    frames = read_frames(upright, 4)
+    aside = read_frames(turned(upright, 90), 4)
+    assert numbers(np.stack([frame for frame, _ in frames])) == [0, 6, 13, 19]
+    assert [frame.shape for frame, _ in aside] == [(frame.shape[1], frame.shape[0], 3) for frame, _ in frames]
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(upright.read_bytes()[:-400])
+    with pytest.raises(UnreadableVideo, match=r"cut\.mp4"):
+        read_frames(cut, 4)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from photographs import Frames, flickering, noisy, pan, photograph
 from PIL import Image
 
 from paragone.data.clip_frames import clip_frames_file, load_clip_frames
@@ -22,7 +23,6 @@ from paragone.metrics.clip_metrics import (
 from paragone.metrics.clip_series import ClipSeries, clip_series, series_of
 from paragone.metrics.item_measures import ItemMeasure, Measured, Missing, report_items
 from paragone.metrics.optical_flow import WORKING_PX, step_between, working_frame
-from tests.shared.photographs import Frames, flickering, noisy, pan, photograph
 
 FPS = 24
 

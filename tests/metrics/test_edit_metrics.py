@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from photographs import photograph
 from PIL import Image
 
 from paragone.data.edits import Edit, edits_of_folder, read_edits
@@ -17,7 +18,6 @@ from paragone.data.records import MetricResult, Prompt, Task
 from paragone.metrics.direction import direction
 from paragone.metrics.edit_metrics import EDIT_METRICS, check_edits
 from paragone.metrics.item_measures import ItemReport, Missing
-from tests.shared.photographs import photograph
 
 MASK = np.zeros((120, 160), bool)
 MASK[30:80, 50:110] = True

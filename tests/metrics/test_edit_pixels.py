@@ -7,12 +7,12 @@ import io
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from photographs import photograph
 from PIL import Image
 from scipy.ndimage import shift as moved
 
 from paragone.data.errors import InputError
 from paragone.metrics.edit_pixels import EditPixels, changed_region, edit_pixels, find_shift
-from tests.shared.photographs import photograph
 
 Picture = NDArray[np.uint8]
 EVERYWHERE = np.ones((200, 300), bool)

@@ -9,11 +9,11 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from photographs import noisy, photograph
 from torch import Tensor
 
 from paragone.data.errors import InputError, MissingWeights
 from paragone.metrics.perceptual import BACKBONES, load_lpips
-from tests.shared.photographs import noisy, photograph
 
 
 def backbone_state(name: str, seed: int = 0) -> dict[str, Tensor]:

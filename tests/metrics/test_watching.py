@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_clips import write_clip
+from photographs import flickering, pan
 from PIL import Image
 
 from paragone.data.errors import InputError, UnreadableVideo, UsageError
@@ -14,8 +16,6 @@ from paragone.data.records import MetricResult
 from paragone.metrics import watching
 from paragone.metrics.item_measures import ItemReport
 from paragone.metrics.watching import check_clips
-from tests.shared.made_clips import write_clip
-from tests.shared.photographs import flickering, pan
 
 LOSSLESS = {"crf": "0", "preset": "veryfast"}
 LIGHT = ("frozen_frames", "looped", "scene_cuts", "brightness_flicker")
