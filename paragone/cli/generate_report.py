@@ -80,7 +80,7 @@ class GenerateReport:
             "usd_paid": _words(self.usd_paid),
             "usd_per_output": _words(_over(self.usd_delivered, n_ok)),
             "usd_per_megapixel": _words(_over(self.usd_delivered, self.megapixels)),
-            "usd_per_accepted": _words(_over(self.usd_paid, n_ok)),
+            "usd_per_delivered": _words(_over(self.usd_paid, n_ok)),
             "stopped": self.stopped,
         }
 
@@ -93,13 +93,13 @@ def document(reports: Sequence[GenerateReport], notes: Sequence[str]) -> dict[st
 
 def print_reports(reports: Sequence[GenerateReport]) -> None:
     """The table of a run on stdout."""
-    headings = ["model", *SHOWN, "new", "p50 s", "p95 s", "paid", "an output", "a MP", "an accepted one"]
+    headings = ["model", *SHOWN, "new", "p50 s", "p95 s", "paid", "an output", "a MP", "a delivered one"]
     cells = []
     for report in reports:
         said = report.document()
         row = [report.model, *(f"{report.ended.get(status, 0):,}" for status in SHOWN), f"{report.n_asked:,}"]
         row += ["–" if said[name] is None else f"{said[name]:.3g}" for name in ("latency_p50_s", "latency_p95_s")]
-        names = ("usd_paid", "usd_per_output", "usd_per_megapixel", "usd_per_accepted")
+        names = ("usd_paid", "usd_per_output", "usd_per_megapixel", "usd_per_delivered")
         cells.append([*row, *(_dollars(said[name]) for name in names)])
     print_table(cell_table(headings, cells, left=("model",)))
     for report in reports:
