@@ -163,7 +163,8 @@ def _cluster_differences(baseline: Column, candidate: Column, layout: Layout) ->
 def sign_flip_p(differences: Array, *, seed: int = 0, flips: int = FLIPS) -> float:
     """Chance that the sum of `differences` [G] with random signs is as large as theirs: all signs for G ≤ 14.
 
-    Otherwise (1 + hits) / (1 + flips), which is never zero (Phipson & Smyth 2010).
+    Otherwise (1 + hits) / (1 + flips), which is never zero (Phipson & Smyth 2010). Where no draw is as large, this says
+    no more than that there were few draws, and Hoeffding's bound (1963, theorem 2) on the chance may be less.
     """
     moved = differences[differences != 0]
     observed = float(differences.sum())
@@ -179,4 +180,5 @@ def sign_flip_p(differences: Array, *, seed: int = 0, flips: int = FLIPS) -> flo
         sums = 2 * (bits.reshape(count, len(moved)) @ moved) - float(moved.sum())
         hits += int((sums >= observed - tolerance).sum())
         done += count
-    return (1 + hits) / (1 + flips)
+    least = (1 + hits) / (1 + flips)
+    return least if hits else min(least, float(np.exp(-(observed**2) / (2 * np.square(moved).sum()))))

@@ -150,6 +150,15 @@ def test_sign_flips_of_wins_and_losses_are_mcnemars_test() -> None:
     assert compared(mean_of(a), mean_of(b), named(220), named(220)).p_worse < 0.005
 
 
+def test_overwhelming_evidence_is_not_held_back_by_the_number_of_draws() -> None:
+    """McNemar's test is the exact one here; the bound never claims more than it."""
+    for won, lost in ((40, 0), (90, 10), (200, 60)):
+        exact = scipy.stats.binomtest(won, won + lost, alternative="greater").pvalue
+        assert exact <= sign_flip_p(np.array([1.0] * won + [-1.0] * lost)) < 1e-6
+    uneven = np.random.default_rng(9).exponential(size=60)
+    assert 2.0**-60 <= sign_flip_p(uneven) < 1e-5
+
+
 def test_no_difference_at_all_is_no_evidence() -> None:
     same = mean_of(np.random.default_rng(7).normal(size=40))
     found = compared(same, same, named(40), named(40))
