@@ -13,8 +13,16 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")  # before numpy and torch are imported, here and in subprocesses
 os.environ["PARAGONE_PLUGINS"] = ""
 
+LONGEST = ("tests/browser/", "tests/test_architecture", "tests/demo/", "tests/data/", "tests/cli/")
+
 settings.register_profile("paragone", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("paragone")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long first, so that no process is left alone with one at the end."""
+    rank = {start: place for place, start in enumerate(LONGEST)}
+    items.sort(key=lambda item: min((rank[s] for s in LONGEST if item.nodeid.startswith(s)), default=len(LONGEST)))
 
 
 @pytest.fixture(autouse=True)
