@@ -327,7 +327,7 @@ def test_kid_and_inception_score_of_torch_fidelitys_own_features(setting: Settin
     network = FeatureExtractorInceptionV3("x", ["2048", "logits_unbiased"], str(setting.state))
     both = one_by_one(setting.files, lambda image: torch.cat(network(image), dim=1))
     expected = by_torch_fidelity(both[:6, :2048], both[6:, :2048], both[6:, 2048:])
-    # Features agree to 1e-6 of their scale; the score's deviation over splits, a hundredth of it, loses two digits more.
+    # Features agree to 1e-6 of their scale; the score's deviation over splits, a hundredth of it, loses two digits.
     agree(measured(setting, "torch-fidelity"), expected, rel=1e-4)
 
 
