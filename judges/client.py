@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import email.utils
 import json
 import os
 import random
@@ -24,6 +23,7 @@ import httpx2
 
 from paragone.data.errors import ParagoneError, UsageError
 from paragone.data.records import Status
+from paragone.data.retry_after import retry_after_s
 from paragone.judges.pace import Pace
 
 RETRIED = frozenset({408, 409, 425, 429})  # and every 5xx, 529 among them
@@ -270,21 +270,6 @@ def _key_from(variable: str | None) -> str | None:
     if not (key.isascii() and key.isprintable()):
         raise UsageError(f"the environment variable {variable!r} does not hold an API key (it has unusual characters)")
     return key
-
-
-def retry_after_s(headers: httpx2.Headers, *, now: datetime) -> float | None:
-    """Seconds that the server asks to wait: retry-after-ms, or Retry-After in seconds or as a date; None without."""
-    with contextlib.suppress(KeyError, ValueError):
-        return max(0.0, float(headers["retry-after-ms"]) / 1000.0)
-    given = headers.get("retry-after", "")
-    with contextlib.suppress(ValueError):
-        seconds = float(given)
-        return max(0.0, seconds) if seconds < float("inf") else None
-    with contextlib.suppress(ValueError, TypeError):
-        when = email.utils.parsedate_to_datetime(given)
-        when = when if when.tzinfo else when.replace(tzinfo=UTC)
-        return max(0.0, (when - now).total_seconds())
-    return None
 
 
 def error_words(body: str) -> tuple[str | None, str]:

@@ -10,7 +10,6 @@ this module, for calls of a judge.)
 from __future__ import annotations
 
 import contextlib
-import email.utils
 import json
 import os
 import random
@@ -27,6 +26,7 @@ import httpx2
 
 from paragone.data.errors import ParagoneError, UsageError
 from paragone.data.records import Status
+from paragone.data.retry_after import retry_after_s
 
 RETRIED = frozenset({408, 409, 425, 429})  # and every 5xx
 DENIALS = frozenset({401, 403, 404})
@@ -287,21 +287,6 @@ def refusal_status(words: str) -> Status | None:
     if _FILTER.search(words):
         return Status.FILTERED
     return Status.REFUSED if _REFUSAL.search(words) else None
-
-
-def retry_after_s(headers: httpx2.Headers, *, now: datetime) -> float | None:
-    """Seconds that the service asks to wait: retry-after-ms, or Retry-After in seconds or as a date; None without."""
-    with contextlib.suppress(KeyError, ValueError):
-        return max(0.0, float(headers["retry-after-ms"]) / 1000.0)
-    given = headers.get("retry-after", "")
-    with contextlib.suppress(ValueError):
-        seconds = float(given)
-        return max(0.0, seconds) if seconds < float("inf") else None
-    with contextlib.suppress(ValueError, TypeError):
-        when = email.utils.parsedate_to_datetime(given)
-        when = when if when.tzinfo else when.replace(tzinfo=UTC)
-        return max(0.0, (when - now).total_seconds())
-    return None
 
 
 def error_words(body: str) -> tuple[str | None, str]:
